@@ -1,0 +1,108 @@
+"""Hydra in, settings out: compose and check every job of a command line before the first one starts."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from pathlib import Path
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.initialize import initialize_config_dir
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bnlab.settings import Settings, SettingsError, nearest, parse
+
+CONFIG = "config"
+
+
+def config_folder() -> Path:
+    """Find the configs: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def is_question(arguments: list[str]) -> bool:
+    """Tell whether a command line only asks (help, configs, completion), so that no job is to run."""
+    flags = _flags(arguments)
+    asked = (flags.help, flags.hydra_help, flags.cfg, flags.info, flags.shell_completion)
+    return any(asked) or flags.experimental_rerun is not None
+
+
+def compose(arguments: list[str]) -> list[Settings]:
+    """Compose every job of a command line and check its settings.
+
+    Raises:
+        SettingsError: one line about the first key or value that is wrong.
+    """
+    flags = _flags(arguments)
+    folder = Path(flags.config_path).absolute() if flags.config_path else config_folder()
+    extra = [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"] if flags.config_dir else []
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            configs = _jobs(flags, extra)
+            return [parse(OmegaConf.to_container(config, resolve=True)) for config in configs]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingsError(_explained(str(error))) from None
+
+
+def _flags(arguments: list[str]) -> Namespace:
+    return get_args_parser().parse_args(arguments)
+
+
+def _jobs(flags: Namespace, extra: list[str]) -> list[DictConfig]:
+    """Do what Hydra will do: expand a sweep and compose each of its jobs."""
+    hydra, name = GlobalHydra.instance().hydra, flags.config_name or CONFIG
+    if flags.multirun:
+        extra = [*extra, "hydra.mode=MULTIRUN"]
+    overrides = [*flags.overrides, *extra]
+    config = hydra.compose_config(
+        name, overrides, RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
+    )
+    if config.hydra.mode != RunMode.MULTIRUN:
+        single = hydra.compose_config(name, overrides, RunMode.RUN, with_log_configuration=False)
+        return [_own(single)]
+    loader = hydra.config_loader
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(params + config.hydra.overrides.task)
+    [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return [_own(loader.load_sweep_config(config, overrides)) for overrides in batch]
+
+
+def _own(config: DictConfig) -> DictConfig:
+    """Leave Hydra's own part out."""
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+
+
+def _explained(message: str) -> str:
+    """Turn Hydra's message into one line with the nearest valid word."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if found := re.search(r"Could not override '([^']+)'", message):
+        return f"{found[1]} is not a setting; {nearest(found[1], _keys())}"
+    if found := re.search(r"Could not find '([^']+)/([^']+)'", message):
+        group, option = found.groups()
+        options = sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+        return f"{group}={option} is not an option; {nearest(option, options)}"
+    return " ".join(lines)
+
+
+def _keys() -> list[str]:
+    """List every key of the default config, dotted."""
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = GlobalHydra.instance().hydra.compose_config(CONFIG, [], RunMode.RUN, with_log_configuration=False)
+    return list(_dotted(OmegaConf.to_container(_own(config))))
+
+
+def _dotted(tree: dict, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in tree.items():
+        keys.append(prefix + key)
+        if isinstance(value, dict):
+            keys += _dotted(value, f"{prefix}{key}.")
+    return keys

@@ -1,0 +1,119 @@
+"""The machine: what it is, whether it has a GPU, and TensorFlow set up on it before it starts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+from bnlab.settings import SettingsError
+
+_QUERY = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the start-up notices of TensorFlow's native part from the user; an error still shows them.
+
+    They are written to the process's stderr before any log level counts, so the stream is set aside.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notices:
+        os.dup2(notices.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notices.seek(0)
+            os.write(kept, notices.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def resolve(name: str) -> str:
+    """Turn `auto`, `cpu` or `gpu` into the `cpu` or `gpu` that this machine trains on.
+
+    Raises:
+        SettingsError: a GPU is asked for and TensorFlow finds none.
+    """
+    if name == "cpu":
+        return "cpu"
+    if _gpus():
+        return "gpu"
+    if name == "gpu":
+        raise SettingsError(
+            "device=gpu needs a GPU that TensorFlow can use, and it finds none; install the driver and "
+            "`pip install 'bnlab[gpu]'`, or run with device=auto"
+        )
+    return "cpu"
+
+
+def configure(device: str, threads: int) -> None:
+    """Set TensorFlow's threads and devices for a trial, before its runtime starts.
+
+    Raises:
+        SettingsError: the runtime of this process has already started with other ones.
+    """
+    with _quiet():
+        import tensorflow as tf
+
+    config = tf.config
+    try:
+        config.threading.set_intra_op_parallelism_threads(threads)
+        config.threading.set_inter_op_parallelism_threads(threads)
+        if device == "cpu":
+            config.set_visible_devices([], "GPU")
+        else:
+            config.experimental.enable_op_determinism()
+    except RuntimeError:
+        raise SettingsError(
+            f"train.threads={threads} on {device} cannot follow another setting in one process; run it by itself"
+        ) from None
+
+
+def versions() -> dict[str, str]:
+    """Name the versions of what computes, stores and draws."""
+    packages = ("bnlab", "tensorflow", "keras", "numpy", "hydra-core", "mlflow", "pandas", "matplotlib", "typst")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def environment() -> dict[str, str]:
+    """Name what a trial runs on, as far as it changes rounding."""
+    packages = {f"version.{name}": version(name) for name in ("bnlab", "tensorflow", "keras", "numpy")}
+    return packages | {"cpu": _cpu(), "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default")}
+
+
+def machine() -> dict[str, str]:
+    """Describe this machine for a person."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    system = f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}"
+    return {"processor": _cpu(), "cores": str(cores), "memory": f"{memory:.0f} GiB", "system": system}
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
+@lru_cache
+def _gpus() -> int:
+    """Count GPUs in a process of its own, so that this one stays small; none without NVIDIA's driver."""
+    if not (Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi")):
+        return 0
+    answer = subprocess.run([sys.executable, "-c", _QUERY], capture_output=True, text=True, check=False)
+    return int(answer.stdout.strip() or 0) if answer.returncode == 0 else 0

@@ -1,0 +1,161 @@
+"""Settings -> trial: which training run a job needs, whether it is done, and what is left to measure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, dataclass, fields
+
+import numpy as np
+
+from bnlab.data import Source
+from bnlab.data.order import held_out_count, probe_size
+from bnlab.records import Reading, Trial
+from bnlab.settings import Settings, SettingsError
+from bnlab.store import Folder
+
+# Version of a trial's meaning: raise it when equal settings no longer give equal numbers.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a job wants to know of its trial.
+
+    Attributes:
+        steps: of the curve, in order; the last one ends the trial.
+        decays: None stands for phase true, which needs none.
+        eval_batch_size: images that share statistics in phase true.
+        images: images in a test probe.
+    """
+
+    steps: tuple[int, ...]
+    decays: tuple[float | None, ...]
+    eval_batch_size: int
+    images: int
+
+    def covers(self, reading: Reading) -> bool:
+        """Tell whether a reading was made in the wanted way."""
+        size = self.images if reading.split == "test_probe" else reading.images
+        return (reading.eval_batch_size, reading.images) == (self.eval_batch_size, size)
+
+
+def wanted(settings: Settings, source: Source, trial: Trial) -> Wanted:
+    """Say what a job wants to know of its trial."""
+    return Wanted(
+        steps=curve_steps(trial.steps, settings.measure.points),
+        decays=(None, *(settings.decay if False in settings.phase else ())),
+        eval_batch_size=settings.measure.batch_size or settings.batch_size,
+        images=probe_size(source.test, settings.measure.images),
+    )
+
+
+def plan(settings: Settings, source: Source, device: str) -> Trial:
+    """Name the training run that a job needs.
+
+    Args:
+        settings: the job's.
+        source: where its images come from.
+        device: `cpu` or `gpu`, as resolved on this machine.
+
+    Raises:
+        SettingsError: a batch size larger than the data.
+    """
+    pool = source.train - held_out_count(source.train)
+    _fits("batch_size", settings.batch_size, pool, "training images")
+    _fits("measure.batch_size", settings.measure.batch_size or 1, source.test, "test images")
+    task, train = settings.task, settings.train
+    return Trial(
+        task=task.name,
+        data=source.name,
+        fingerprint=source.fingerprint,
+        model=task.model,
+        widths=task.widths,
+        norm=settings.norm.name,
+        options=tuple(sorted(settings.norm.model_dump(exclude={"name"}).items())),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        steps=_steps(settings, pool),
+        optimizer=train.optimizer,
+        learning_rate=_scaled_rate(settings),
+        momentum=train.momentum,
+        schedule=train.schedule,
+        device=device,
+        threads=train.threads,
+        xla=_xla(settings, device),
+    )
+
+
+def identity(trial: Trial) -> str:
+    """Hash a trial's content to 12 hexadecimal digits.
+
+    A field that holds its default is left out, so a setting added later with a default keeps every
+    older identity valid.
+    """
+    defaults = {field.name: field.default for field in fields(trial) if field.default is not MISSING}
+    content = {k: v for k, v in asdict(trial).items() if k not in defaults or v != defaults[k]}
+    text = json.dumps({"format": FORMAT, **content}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def curve_steps(steps: int, points: int) -> tuple[int, ...]:
+    """Space the steps of a curve evenly in their logarithm, from 1 to the last.
+
+    Rounding merges early steps; more are drawn until `points` distinct ones (or all steps) are left.
+
+    >>> curve_steps(100, 5)
+    (1, 3, 10, 32, 100)
+    """
+    if points == 1:
+        return (steps,)
+    for drawn in range(points, points + 10 * steps):
+        chosen = np.unique(np.geomspace(1, steps, drawn).round().astype(int))
+        if len(chosen) >= min(points, steps):
+            return tuple(chosen.tolist())
+    return tuple(range(1, steps + 1))
+
+
+def is_trained(folder: Folder, steps: Iterable[int]) -> bool:
+    """Tell whether a trial has every checkpoint that its curve needs."""
+    return set(steps) <= set(folder.checkpoints())
+
+
+def unmeasured(readings: Iterable[Reading], wanted: Wanted) -> tuple[float | None, ...]:
+    """List the decays still to be measured for a job; None stands for phase true.
+
+    A gap needs both phases on the same images, so whatever is missing brings phase true along.
+    """
+    seen: dict[float | None, set[int]] = {}
+    for reading in readings:
+        if reading.split == "test_probe" and wanted.covers(reading):
+            seen.setdefault(reading.decay, set()).add(reading.step)
+    missing = tuple(decay for decay in wanted.decays if not set(wanted.steps) <= seen.get(decay, set()))
+    return missing if None in missing or not missing else (None, *missing)
+
+
+def _fits(key: str, size: int, available: int, what: str) -> None:
+    if size > available:
+        raise SettingsError(f"{key} must not exceed the data, got {size} of {available} {what}")
+
+
+def _steps(settings: Settings, pool: int) -> int:
+    samples = settings.train.samples or settings.task.samples
+    if settings.train.epochs is not None:
+        samples = round(settings.train.epochs * pool)
+    return max(1, samples // settings.batch_size)
+
+
+def _scaled_rate(settings: Settings) -> float:
+    """Scale the rate linearly with the batch size (Goyal et al., arXiv 1706.02677, section 2.1)."""
+    train = settings.train
+    reference = train.reference_batch
+    return train.learning_rate * (settings.batch_size / reference if reference else 1.0)
+
+
+def _xla(settings: Settings, device: str) -> bool:
+    # Deterministic GPU kernels and XLA exclude one another in TensorFlow.
+    if device == "gpu":
+        return False
+    table = settings.batch_size <= settings.task.xla_up_to
+    return table if settings.train.xla is None else settings.train.xla

@@ -1,0 +1,131 @@
+"""The frozen nouns that travel along the line: plain values, no behaviour beyond their own arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run: everything that changes a gradient or its rounding, and nothing else.
+
+    Decay, phase and whatever else is measured afterwards are not here: training cannot see them.
+
+    Attributes:
+        task: the task's name.
+        data, fingerprint: the data set, and the hash of its very pixels and labels.
+        model, widths: the network and the filters of its stages.
+        norm, options: the normalizer and its options, sorted by name.
+        batch_size: images per step.
+        seed: of initial weights and data order.
+        steps: optimizer steps of the whole run (the cosine schedule knows its end).
+        optimizer, learning_rate, momentum, schedule: the rate is the scaled one.
+        device, threads, xla: they change rounding, and rounding changes results.
+    """
+
+    task: str
+    data: str
+    fingerprint: str
+    model: str
+    widths: tuple[int, ...]
+    norm: str
+    options: tuple[tuple[str, bool | int | float], ...]
+    batch_size: int
+    seed: int
+    steps: int
+    optimizer: str
+    learning_rate: float
+    momentum: float | None
+    schedule: str
+    device: str
+    threads: int
+    xla: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One measured row: a restored checkpoint under one kind of statistics on one set of images.
+
+    Attributes:
+        step: optimizer steps of the checkpoint.
+        samples_seen: images trained on by then.
+        split: `train_probe` or `test_probe` (fixed images), or `test` (the whole test set).
+        phase: True for the batch's own statistics, False for moving ones.
+        decay: of the moving statistics; None with phase true, which does not depend on it.
+        eval_batch_size: images that shared statistics in phase true.
+        images: how many were measured.
+        rmse, accuracy, loss: see `bnlab.science.scores`; accuracy is NaN for regressors.
+        *_gap, *_gap_se: phase false minus phase true on the same images, and its paired standard
+            error; NaN with phase true.
+        time_ms: when it was measured, ms since 1970; kept, so that sending it again changes nothing.
+    """
+
+    step: int
+    samples_seen: int
+    split: str
+    phase: bool
+    decay: float | None
+    eval_batch_size: int
+    images: int
+    rmse: float
+    accuracy: float
+    loss: float
+    rmse_gap: float
+    rmse_gap_se: float
+    accuracy_gap: float
+    accuracy_gap_se: float
+    loss_gap: float
+    loss_gap_se: float
+    time_ms: int
+
+    @property
+    def cell(self) -> tuple[bool, float | None]:
+        """The statistics it was measured under."""
+        return self.phase, self.decay
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that did not finish, and the one-line reason."""
+
+    trial: str
+    task: str
+    norm: str
+    batch_size: int
+    seed: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What one sweep was asked and how it ended: the frame around its readings.
+
+    Attributes:
+        name: the experiment's name, also the report's file name.
+        started: ISO 8601 date and time, UTC.
+        seconds: wall-clock time from the first job's start to the last reading.
+        command: the command line that makes it again.
+        trials: identities of all its trials, finished or not.
+        trained: how many of them were trained in this sweep (the others were found finished).
+        decays, phases: the swept values that training cannot see.
+        measured: trial -> (evaluation batch size, images of the test probe) of the readings that count.
+        failures: one record for each trial that did not finish.
+        settings: key (dotted) -> value, as shown to a person.
+        versions: package -> version.
+        machine: what it ran on, as shown to a person.
+    """
+
+    name: str
+    started: str
+    seconds: float
+    command: str
+    trials: tuple[str, ...]
+    trained: int
+    decays: tuple[float, ...]
+    phases: tuple[bool, ...]
+    measured: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)

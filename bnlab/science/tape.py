@@ -1,0 +1,77 @@
+"""The tape: the moments that every training step saw, layer by layer.
+
+One row of a tape is one update of one layer - step, layer, call, mean, variance; a layer that is called
+twice in a step is updated twice. Rows of a step lie side by side in one array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnlab.science.averages import advance
+
+# What Keras's moving statistics hold before the first update.
+START_MEAN, START_VARIANCE = 0.0, 1.0
+
+
+@dataclass(frozen=True)
+class Column:
+    """One call of one layer: where its moments stand in a step's row (means, then variances)."""
+
+    layer: str
+    call: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Tape:
+    """Moments of consecutive steps.
+
+    Attributes:
+        columns: the layout of a row.
+        moments: (steps, sum over columns of 2 * channels) float32.
+    """
+
+    columns: tuple[Column, ...]
+    moments: np.ndarray
+
+    def updates(self, layer: str) -> np.ndarray:
+        """List what one layer saw, oldest first: (steps * calls, 2 * channels), means then variances."""
+        parts, start = [], 0
+        for column in self.columns:
+            stop = start + 2 * column.channels
+            if column.layer == layer:
+                parts.append(self.moments[:, start:stop])
+            start = stop
+        return np.stack(parts, axis=1).reshape(-1, parts[0].shape[1])
+
+
+class MovingStatistics:
+    """Moving statistics of every layer at several decays at once, carried along a tape.
+
+    >>> tape = Tape((Column("norm", 0, 1),), np.array([[2.0, 3.0]], np.float32))
+    >>> MovingStatistics(tape.columns, [0.5]).advance(tape).at(0.5)
+    {'norm': (array([1.]), array([2.]))}
+    """
+
+    def __init__(self, columns: Sequence[Column], decays: Sequence[float]) -> None:
+        """Begin at the start values: mean 0, variance 1."""
+        self.decays = tuple(decays)
+        channels = {column.layer: column.channels for column in columns}
+        start = {layer: np.repeat([START_MEAN, START_VARIANCE], n) for layer, n in channels.items()}
+        self._averages = {layer: np.tile(row, (len(self.decays), 1)) for layer, row in start.items()}
+
+    def advance(self, tape: Tape) -> MovingStatistics:
+        """Carry every average over a further stretch of tape; returns itself."""
+        for layer, average in self._averages.items():
+            self._averages[layer] = advance(average, tape.updates(layer), self.decays)
+        return self
+
+    def at(self, decay: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Read the statistics at one decay: layer -> (mean, variance), float64 of shape (channels,)."""
+        row = self.decays.index(decay)
+        halves = {layer: np.split(average[row], 2) for layer, average in self._averages.items()}
+        return {layer: (mean, variance) for layer, (mean, variance) in halves.items()}

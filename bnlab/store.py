@@ -1,0 +1,150 @@
+"""Where a trial's files lie, and how they are written: whole or not at all.
+
+    <store>/trials/<identity>/trial.json          the trial's settings and what it ran on
+                              checkpoints/*.npz   weights, optimizer, random state, tape, by step
+                              readings.csv        what was measured
+                              status.json         how far it is, or why it failed
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import IO, Any
+
+from bnlab.records import Reading, Trial
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a trial is: what the progress display and the closing table read.
+
+    Attributes:
+        state: `waiting`, `training`, `measuring`, `done` or `failed`.
+        step, steps: optimizer steps done and wanted.
+        loss: of the latest step.
+        reason: one line, when failed.
+    """
+
+    state: str = "waiting"
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of one trial."""
+
+    path: Path
+
+    @property
+    def identity(self) -> str:
+        """The trial's content hash, which names the folder."""
+        return self.path.name
+
+    def checkpoint(self, step: int) -> Path:
+        """Name the checkpoint of a step."""
+        return self.path / "checkpoints" / f"{step:08d}.npz"
+
+    def checkpoints(self) -> list[int]:
+        """List the steps that have a checkpoint, in order."""
+        return sorted(int(path.stem) for path in (self.path / "checkpoints").glob("*.npz"))
+
+    def clear(self) -> None:
+        """Forget everything about the trial."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def write_trial(self, trial: Trial, environment: dict[str, str]) -> None:
+        """Record the settings and what they run on."""
+        write_json(self.path / "trial.json", {"trial": asdict(trial), "environment": environment})
+
+    def trial(self) -> Trial:
+        """Read the settings back."""
+        raw = read_json(self.path / "trial.json")["trial"]
+        options = tuple((name, value) for name, value in raw["options"])
+        return Trial(**{**raw, "widths": tuple(raw["widths"]), "options": options})
+
+    def environment(self) -> dict[str, str]:
+        """Read what the trial ran on."""
+        return read_json(self.path / "trial.json")["environment"]
+
+    def status(self) -> Status:
+        """Read how far the trial is; a trial nobody began is waiting."""
+        try:
+            return Status(**read_json(self.path / "status.json"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return Status()
+
+    def write_status(self, status: Status) -> None:
+        """Say how far the trial is."""
+        write_json(self.path / "status.json", asdict(status), sync=False)
+
+    def readings(self) -> list[Reading]:
+        """Read everything measured so far."""
+        with suppress(FileNotFoundError), (self.path / "readings.csv").open(newline="") as file:
+            return [_reading(row) for row in csv.DictReader(file)]
+        return []
+
+    def write_readings(self, readings: Iterable[Reading]) -> None:
+        """Replace the table of readings."""
+        with replacing(self.path / "readings.csv", "w") as file:
+            table = csv.DictWriter(file, [field.name for field in fields(Reading)])
+            table.writeheader()
+            table.writerows(asdict(reading) for reading in readings)
+
+
+def trial_folder(store: Path, identity: str) -> Folder:
+    """Find a trial's folder in the store; it need not exist."""
+    return Folder(store / "trials" / identity)
+
+
+@contextmanager
+def replacing(path: Path, mode: str = "wb", sync: bool = True) -> Iterator[IO[Any]]:
+    """Open a file that takes `path`'s place when the block ends without an error.
+
+    A reader, or a run after a power cut, sees the old file or the new one, never a part.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    try:
+        with aside.open(mode) as file:
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any, sync: bool = True) -> None:  # noqa: ANN401
+    """Write a JSON file, whole or not at all."""
+    with replacing(path, "w", sync) as file:
+        json.dump(value, file, indent=1)
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401
+    """Read a JSON file."""
+    return json.loads(path.read_text())
+
+
+def _reading(row: dict[str, str]) -> Reading:
+    return Reading(**{name: _CONVERT[kind](row[name]) for name, kind in Reading.__annotations__.items()})
+
+
+_CONVERT = {
+    "int": int,
+    "str": str,
+    "float": float,
+    "bool": lambda text: text == "True",
+    "float | None": lambda text: float(text) if text else None,
+}

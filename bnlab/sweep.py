@@ -1,0 +1,167 @@
+"""Around the jobs: check all of them first, launch, watch, send, report - whatever happened in between."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from bnlab.compose import compose
+from bnlab.data import DataError
+from bnlab.job import Job, prepare
+from bnlab.machine import machine, versions
+from bnlab.records import Failure, Sweep
+from bnlab.settings import Settings, SettingsError, dotted
+
+if TYPE_CHECKING:
+    from bnlab.track import Store
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+# One value for a whole sweep: where things go, and what a process cannot change once it runs.
+_COMMON = ("store", "name", "track", "report", "data", "device", "measure", "train.threads", "train.fresh")
+
+
+def run(arguments: list[str], launch: Callable[[], None]) -> int:
+    """Run a command line from the first check to the report.
+
+    Args:
+        arguments: what the user typed, for Hydra.
+        launch: runs Hydra, which runs the jobs.
+
+    Returns:
+        The exit status: 0; 1 when a trial failed or something could not be sent or drawn; 2 for bad
+        input; 130 after an interrupt.
+    """
+    try:
+        jobs = prepared(compose(arguments))
+        store = _connected(jobs[0].settings)
+    except (SettingsError, DataError) as error:
+        print(f"bnlab: {error}", file=sys.stderr)
+        return BAD_INPUT
+    console = Console(soft_wrap=True)
+    for source in {job.source.fingerprint: job.source for job in jobs}.values():
+        mark, style = ("warning", "bold yellow") if source.stand_in else ("data", "")
+        console.print(f"{mark}: {source.description}", style=style, highlight=False)
+    return _run(jobs, store, launch, console)
+
+
+def prepared(checked: Sequence[Settings]) -> list[Job]:
+    """Find data and trial of every job, and check what they must have in common.
+
+    Raises:
+        SettingsError, DataError: one line.
+    """
+    for key in _COMMON:
+        values = list(dict.fromkeys(_at(settings, key) for settings in checked))
+        if len(values) > 1:
+            raise SettingsError(f"{key} must be the same in all jobs of a sweep, got {len(values)} values; run a sweep for each")
+    first = checked[0]
+    for key, folder in (("store", first.folder), ("report.folder", Path(first.report.folder))):
+        _check_writable(key, folder)
+    return [prepare(settings, download=True) for settings in checked]
+
+
+def _run(jobs: list[Job], store: Store, launch: Callable[[], None], console: Console) -> int:
+    from bnlab.watch import Watch
+
+    began, started = time.monotonic(), datetime.now(UTC)
+    if jobs[0].settings.train.fresh:
+        for job in jobs:
+            job.folder.clear()
+    untrained = {job.folder.identity for job in jobs if not job.trained}
+    with Watch(jobs, store, console) as watch:
+        trouble = _launched(launch)
+    problems = [trouble, watch.send()]
+    failures = watch.failures()
+    failed = {failure.trial for failure in failures}
+    sweep = Sweep(
+        name=jobs[0].settings.name,
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - began, 1),
+        command=shlex.join(["python", "-m", "bnlab", *sys.argv[1:]]),
+        trials=tuple(watch.jobs),
+        trained=len(untrained - failed),
+        decays=tuple(sorted({decay for job in jobs for decay in job.settings.decay})),
+        phases=tuple(sorted({phase for job in jobs for phase in job.settings.phase}, reverse=True)),
+        measured={job.folder.identity: (job.wanted.eval_batch_size, job.wanted.images) for job in jobs},
+        failures=failures,
+        settings=_shown([job.settings for job in jobs]),
+        versions=versions(),
+        machine=machine(),
+    )
+    return _close(sweep, jobs[0].settings, store, console, [problem for problem in problems if problem])
+
+
+def _launched(launch: Callable[[], None]) -> str:
+    """Let Hydra run the jobs; return what went wrong with the launching itself, or nothing."""
+    try:
+        launch()
+    except KeyboardInterrupt:
+        raise
+    except (Exception, SystemExit) as error:
+        return f"the launcher stopped: {str(error).strip().splitlines()[:1] or type(error).__name__}"
+    return ""
+
+
+def _connected(settings: Settings) -> Store:
+    from bnlab.track import TrackingError, connect
+
+    try:
+        return connect(settings.tracking_uri, settings.track.experiment)
+    except TrackingError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _close(sweep: Sweep, settings: Settings, store: Store, console: Console, problems: list[str]) -> int:
+    """Record the sweep, read it back, and make of the stored rows what a person sees."""
+    from bnlab import closing, report, track
+
+    try:
+        _, readings = track.read_sweep(store, track.log_sweep(store, sweep))
+        closing.show_gaps(console, readings)
+        if settings.report.pdf:
+            path = report.write(sweep, readings, Path(settings.report.folder) / f"{sweep.name}.pdf")
+            console.print(f"report:    {path.absolute()}", highlight=False)
+    except Exception as error:
+        problems.append(f"the report could not be made: {type(error).__name__}: {error}")
+    console.print(f"dashboard: {closing.dashboard(settings.tracking_uri)}", highlight=False)
+    closing.show_failures(console, sweep.failures)
+    for problem in problems:
+        console.print(f"problem: {problem}", style="red", highlight=False, markup=False)
+    return FAILED if sweep.failures or problems else 0
+
+
+def _at(settings: Settings, key: str) -> Any:  # noqa: ANN401
+    value: Any = settings
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _check_writable(key: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(f"{key}={folder} must be a folder that can be written to: {error.strerror}") from None
+
+
+def _shown(all_settings: Sequence[Settings]) -> dict[str, str]:
+    """Write every setting as a person reads it; one that varies lists its values."""
+    flat = [dotted(settings) for settings in all_settings]
+    keys = dict.fromkeys(key for settings in flat for key in settings)
+    return {key: ", ".join(dict.fromkeys(_text(f[key]) for f in flat if key in f)) for key in keys}
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, tuple):
+        return " ".join(map(_text, value))
+    return {None: "default", True: "true", False: "false"}.get(value, str(value))

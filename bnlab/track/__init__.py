@@ -1,0 +1,15 @@
+"""Readings <-> MLflow: the only room that knows MLflow.
+
+    sweep run      one per sweep: its trials in a tag, its record as an artifact
+    trial run      settings as params, versions as tags, the loss curve, all readings as one table
+      cell run     one per decay and phase: curves under the same metric names everywhere
+
+Runs are found by tags that hold the trial's identity, and readings keep their time, so sending twice
+changes nothing: MLflow stores a point of equal key, step, value and time once.
+"""
+
+from bnlab.track.connect import Store, TrackingError, connect
+from bnlab.track.read import read_sweep
+from bnlab.track.write import Finished, log_failure, log_sweep, log_trial
+
+__all__ = ["Finished", "Store", "TrackingError", "connect", "log_failure", "log_sweep", "log_trial", "read_sweep"]

@@ -1,0 +1,95 @@
+"""Reach a tracking store and make its experiment, once, before anything trains."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlparse
+
+# Before the import: MLflow otherwise looks up a host at start-up and retries a dead server for minutes.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+from filelock import FileLock
+from mlflow.tracking import MlflowClient
+
+_REACH_SECONDS = 5.0
+
+
+class TrackingError(Exception):
+    """The tracking store cannot be used; the message is one line."""
+
+
+class Store(NamedTuple):
+    """An MLflow experiment, ready to take runs and to give them back."""
+
+    client: MlflowClient
+    experiment: str
+
+
+def connect(uri: str, experiment: str, create: bool = True) -> Store:
+    """Open a tracking store; make it, and the experiment, where they are missing.
+
+    Args:
+        uri: MLflow tracking address; artifacts of a fresh `sqlite:` store lie beside its file.
+        experiment: the experiment's name.
+        create: False to refuse what is missing instead of making it.
+
+    Raises:
+        TrackingError: the address cannot be reached or used, or holds no such experiment.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    path = _database(uri)
+    try:
+        _reach(uri)
+        if path and not create and not path.exists():
+            raise FileNotFoundError("there is no such database")
+        # Processes that make a fresh SQLite store at the same moment break it: one at a time.
+        with _lock(path):
+            client = MlflowClient(uri)
+            return Store(client, _experiment(client, experiment, path, create))
+    except Exception as error:
+        raise TrackingError(f"track.uri {uri} cannot be used: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Cut an error down to the line that a person reads."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _experiment(client: MlflowClient, name: str, path: Path | None, create: bool) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    if not create:
+        raise LookupError(f"it has no experiment named {name!r}; set track.experiment or --experiment")
+    return client.create_experiment(name, artifact_location=(path.parent / "artifacts").as_uri() if path else None)
+
+
+def _database(uri: str) -> Path | None:
+    """Name the file behind a SQLite address."""
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+
+
+def _lock(path: Path | None) -> Any:  # noqa: ANN401
+    if path is None:
+        return nullcontext()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f".{path.name}.lock"), timeout=120)
+
+
+def _reach(uri: str) -> None:
+    """Refuse a server that does not answer, in seconds instead of MLflow's minutes."""
+    address = urlparse(uri)
+    if address.scheme in ("http", "https"):
+        port = address.port or {"http": 80, "https": 443}[address.scheme]
+        socket.create_connection((address.hostname or "", port), timeout=_REACH_SECONDS).close()
+    elif address.scheme not in ("sqlite", "postgresql", "mysql", "mssql", "databricks", "uc"):
+        raise ValueError("it must be sqlite:///FILE, http(s)://HOST:PORT or another address of a database or server")

@@ -1,0 +1,96 @@
+"""Read sweeps and their readings back from MLflow: all that a report knows."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+from mlflow.entities import Run
+
+from bnlab.records import Failure, Sweep
+from bnlab.track.connect import Store, TrackingError
+from bnlab.track.write import READINGS, SWEEP
+
+_PAGE = 1000
+
+
+def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataFrame]:
+    """Read a sweep and the readings of all its finished trials.
+
+    Args:
+        store: where to look.
+        wanted: a sweep's name (its latest run is taken) or run id; None takes the latest sweep of all.
+
+    Returns:
+        The sweep, and one row per reading, with its trial's columns `trial task norm batch_size seed
+        source stand_in steps` in front; no rows when no trial finished.
+
+    Raises:
+        TrackingError: there is no such sweep.
+    """
+    sweep = _record(json.loads(_text(store, _sweep_run(store, wanted), SWEEP)))
+    tables = [_asked(_table(store, run), sweep) for run in _trial_runs(store, sweep.trials)]
+    return sweep, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _asked(table: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
+    """Keep what this sweep asked for; a shared trial may hold readings that others wanted."""
+    size, images = sweep.measured[table["trial"].iloc[0]]
+    probe = (table["split"] != "test_probe") | (table["images"] == images)
+    cell = table["phase"] & (True in sweep.phases) | table["decay"].isin(sweep.decays) & (False in sweep.phases)
+    return table[probe & cell & (table["eval_batch_size"] == size)]
+
+
+def _sweep_run(store: Store, wanted: str | None) -> Run:
+    runs = store.client.search_runs([store.experiment], "tags.`bnlab.kind` = 'sweep'", max_results=5000)
+    found = [run for run in runs if wanted in (None, run.data.tags["bnlab.sweep"], run.info.run_id)]
+    if not found:
+        names = sorted({run.data.tags["bnlab.sweep"] for run in runs})
+        raise TrackingError(f"no sweep {wanted or ''} is stored there; stored are: {', '.join(names) or 'none'}")
+    return max(found, key=lambda run: run.info.end_time or 0)
+
+
+def _trial_runs(store: Store, trials: tuple[str, ...]) -> Iterable[Run]:
+    """Find the finished runs of trials; MLflow cannot ask for one of many tags, so all are looked through."""
+    wanted, token = set(trials), None
+    while True:
+        page = store.client.search_runs(
+            [store.experiment],
+            "tags.`bnlab.kind` = 'trial' and attributes.status = 'FINISHED'",
+            max_results=_PAGE,
+            page_token=token,
+        )
+        yield from (run for run in page if run.data.tags["bnlab.trial"] in wanted)
+        if not (token := page.token):
+            return
+
+
+def _table(store: Store, run: Run) -> pd.DataFrame:
+    table = pd.read_csv(io.StringIO(_text(store, run, READINGS)), float_precision="round_trip")
+    params, tags = run.data.params, run.data.tags
+    own = {
+        "trial": tags["bnlab.trial"],
+        "task": params["task"],
+        "norm": params["norm"],
+        "batch_size": int(params["batch_size"]),
+        "seed": int(params["seed"]),
+        "source": tags["data.source"],
+        "stand_in": tags["data.stand_in"] == "true",
+        "steps": int(params["steps"]),
+    }
+    return pd.concat([pd.DataFrame(own, index=table.index), table], axis=1)
+
+
+def _text(store: Store, run: Run, name: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(store.client.download_artifacts(run.info.run_id, name, folder)).read_text()
+
+
+def _record(raw: dict) -> Sweep:
+    failures = tuple(Failure(**failure) for failure in raw.pop("failures"))
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    return Sweep(**values, failures=failures)

@@ -1,0 +1,158 @@
+"""Send trials, failures and sweeps to MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.entities import Metric, Param, Run, RunTag
+
+from bnlab.records import Failure, Reading, Sweep, Trial
+from bnlab.track.connect import Store
+
+READINGS, SWEEP = "readings.csv", "sweep.json"
+_METRICS = ("rmse", "accuracy", "loss")
+_PREFIX = {"test_probe": "", "train_probe": "train_", "test": "final_"}
+_LOSS_POINTS = 200
+_PARENT = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished trial as it is sent.
+
+    Attributes:
+        trial, identity: what it is.
+        tags: what it ran on, and where its images came from.
+        losses: of every training step.
+        readings: everything measured.
+        cells: (phase, decay) pairs to show as runs of their own.
+    """
+
+    trial: Trial
+    identity: str
+    tags: Mapping[str, str]
+    losses: np.ndarray
+    readings: Sequence[Reading]
+    cells: Sequence[tuple[bool, float]]
+
+    @property
+    def name(self) -> str:
+        """A short name for the dashboard."""
+        trial = self.trial
+        return f"{trial.task} {trial.norm} b{trial.batch_size} s{trial.seed}"
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that is sent: equal digests need no second sending."""
+        content = repr((self.tags, self.readings, sorted(self.cells)))
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def log_trial(store: Store, finished: Finished) -> None:
+    """Send a finished trial: its run, and one child run per cell. Sending again changes nothing."""
+    known = {run.data.tags.get("bnlab.cell", ""): run for run in _find(store, finished.identity)}
+    if "" in known and known[""].data.tags.get("bnlab.delivered") == finished.digest:
+        return
+    tags = {"bnlab.kind": "trial", "bnlab.trial": finished.identity, **finished.tags}
+    run_id = _run(store, known.get(""), finished.name, tags)
+    time_ms = finished.readings[-1].time_ms
+    store.client.log_batch(
+        run_id, metrics=_loss_curve(finished, time_ms), params=_params(_settings(finished.trial))
+    )
+    for cell in finished.cells:
+        _log_cell(store, finished, cell, known, {**tags, "bnlab.kind": "cell", _PARENT: run_id})
+    table = pd.DataFrame([asdict(reading) for reading in finished.readings])
+    store.client.log_text(run_id, table.to_csv(index=False), READINGS)
+    store.client.set_tag(run_id, "bnlab.delivered", finished.digest)
+    store.client.set_terminated(run_id, "FINISHED")
+
+
+def log_failure(store: Store, failure: Failure, tags: Mapping[str, str]) -> None:
+    """Record a trial that failed, as a FAILED run that says why."""
+    known = {run.data.tags.get("bnlab.cell", ""): run for run in _find(store, failure.trial)}
+    name = f"{failure.task} {failure.norm} b{failure.batch_size} s{failure.seed}"
+    own = {"bnlab.kind": "trial", "bnlab.trial": failure.trial, "bnlab.reason": failure.reason[:5000]}
+    run_id = _run(store, known.get(""), name, {**tags, **own})
+    params = {key: value for key, value in asdict(failure).items() if key not in ("trial", "reason")}
+    store.client.log_batch(run_id, params=_params(params))
+    store.client.set_terminated(run_id, "FAILED")
+
+
+def log_sweep(store: Store, sweep: Sweep) -> str:
+    """Record a sweep with everything that its report needs; return the run's id."""
+    trials = ",".join(sweep.trials)
+    # A tag holds 8,000 characters; the artifact always has the whole list.
+    tags = {"bnlab.kind": "sweep", "bnlab.sweep": sweep.name, "bnlab.trials": trials[:7800]}
+    run_id = _run(store, None, sweep.name, tags)
+    store.client.log_text(run_id, json.dumps(asdict(sweep), indent=1), SWEEP)
+    store.client.set_terminated(run_id, "FAILED" if sweep.failures else "FINISHED")
+    return run_id
+
+
+def _log_cell(
+    store: Store, finished: Finished, cell: tuple[bool, float], known: Mapping[str, Run], tags: Mapping[str, str]
+) -> None:
+    phase, decay = cell
+    readings = [r for r in finished.readings if r.phase == phase and r.decay in (None, decay)]
+    label = f"phase {str(phase).lower()} decay {decay:g} b{readings[0].eval_batch_size} n{readings[0].images}"
+    params = {**_short(finished.trial), "decay": f"{decay:g}", "phase": str(phase).lower()}
+    name = f"{finished.name} d{decay:g} {'true' if phase else 'false'}"
+    run_id = _run(store, known.get(label), name, {**tags, "bnlab.cell": label})
+    store.client.log_batch(run_id, metrics=list(_cell_metrics(readings)), params=_params(params))
+    store.client.set_terminated(run_id, "FINISHED")
+
+
+def _cell_metrics(readings: Sequence[Reading]) -> Iterable[Metric]:
+    for reading in readings:
+        prefix, row = _PREFIX[reading.split], asdict(reading)
+        values = {prefix + name: row[name] for name in _METRICS}
+        if not reading.phase:
+            values |= {f"{prefix}{name}_gap": row[f"{name}_gap"] for name in _METRICS}
+        if reading.split == "test_probe":
+            values["samples_seen"] = float(reading.samples_seen)
+        for key, value in values.items():
+            if not np.isnan(value):
+                yield Metric(key, value, reading.time_ms, reading.step)
+    best = min((r for r in readings if r.split == "test_probe"), key=lambda r: r.rmse)
+    yield Metric("best_rmse", best.rmse, best.time_ms, best.step)
+
+
+def _loss_curve(finished: Finished, time_ms: int) -> list[Metric]:
+    """Thin the training loss to means over stretches of equal length, at most 200 of them."""
+    parts = np.array_split(np.asarray(finished.losses, np.float64), min(_LOSS_POINTS, len(finished.losses)))
+    ends = np.cumsum([len(part) for part in parts])
+    size = finished.trial.batch_size
+    curve = [Metric("training_loss", float(part.mean()), time_ms, int(end)) for part, end in zip(parts, ends, strict=True)]
+    return curve + [Metric("samples_seen", float(end * size), time_ms, int(end)) for end in ends]
+
+
+def _short(trial: Trial) -> dict[str, Any]:
+    return {"task": trial.task, "norm": trial.norm, "batch_size": trial.batch_size, "seed": trial.seed}
+
+
+def _settings(trial: Trial) -> dict[str, Any]:
+    options = {f"norm.{name}": value for name, value in trial.options}
+    own = {key: value for key, value in asdict(trial).items() if key != "options"}
+    return {**own, **options, "samples": trial.steps * trial.batch_size}
+
+
+def _params(values: Mapping[str, Any]) -> list[Param]:
+    return [Param(key, str(value)[:6000]) for key, value in values.items()]
+
+
+def _find(store: Store, identity: str) -> list[Run]:
+    return list(store.client.search_runs([store.experiment], f"tags.`bnlab.trial` = '{identity}'", max_results=5000))
+
+
+def _run(store: Store, known: Run | None, name: str, tags: Mapping[str, str]) -> str:
+    """Take up a run that is there already, or begin one."""
+    if known is None:
+        return store.client.create_run(store.experiment, run_name=name, tags=dict(tags)).info.run_id
+    store.client.log_batch(known.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    return known.info.run_id

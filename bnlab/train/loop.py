@@ -1,0 +1,148 @@
+"""The training loop: many steps in one graph call, every step's moments on tape.
+
+The loop over steps runs inside TensorFlow, around one step that XLA may compile; the images lie in memory
+as uint8 and each batch is one gather. Compiling the whole loop instead is slower from batch 8 upwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bnlab import checkpoint, models
+from bnlab.data import Images
+from bnlab.data.order import batches
+from bnlab.records import Trial
+from bnlab.science.probe import Batch, Note, probe
+from bnlab.science.tape import Column, Tape
+from bnlab.store import Folder
+from bnlab.train.optimizer import optimizer
+
+Tensor: TypeAlias = Any
+# Images per graph call: about a second of work, so that progress moves and an interrupt is heard.
+_CALL = 3200
+
+
+class Diverged(Exception):
+    """The loss is no longer finite; the message names the step."""
+
+
+class Watcher(Protocol):
+    """Told after every graph call: how many steps are done, and the latest loss."""
+
+    def __call__(self, step: int, loss: float) -> None:
+        """Take note."""
+
+
+def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], watch: Watcher) -> None:
+    """Train a trial from its last checkpoint, or from the beginning, to its end.
+
+    Args:
+        trial: what to train.
+        images: its data set.
+        folder: gets a checkpoint, with the tape since the one before, at each of `steps`.
+        steps: increasing; the last one is the trial's end.
+        watch: told about progress.
+
+    Raises:
+        Diverged: the loss became NaN or infinite.
+    """
+    model = models.build(trial)
+    descent = optimizer(trial)
+    descent.build(model.trainable_variables)
+    steps = sorted({*steps, *folder.checkpoints()})
+    first = _resume(folder, steps, model, descent)
+    columns, run = compiled_steps(trial, model, descent, images)
+    count = len(images.train_x)
+    for start, stop in _stretches(first, steps):
+        losses, moments = [], []
+        for a, b in _calls(start, stop, trial.batch_size):
+            loss, rows = run(batches(trial.seed, count, trial.batch_size, a, b))
+            losses.append(_finite(loss.numpy(), a))
+            moments.append(rows.numpy())
+            watch(b, float(losses[-1][-1]))
+        tape = Tape(columns, np.concatenate(moments))
+        checkpoint.save(folder.checkpoint(stop), model, descent, tape, np.concatenate(losses))
+
+
+def compiled_steps(
+    trial: Trial, model: keras.Model, descent: keras.optimizers.Optimizer, images: Images
+) -> tuple[tuple[Column, ...], Callable[[np.ndarray], tuple[Tensor, Tensor]]]:
+    """Compile training: (steps, batch) image numbers -> (steps,) losses and (steps, row) moments.
+
+    Returns:
+        The layout of a row of moments, and the function.
+    """
+    pixels, labels = tf.constant(images.train_x), tf.constant(images.train_y)
+    notes: list[Note] = []
+
+    @tf.function(jit_compile=trial.xla)
+    def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        notes.clear()
+        with tf.GradientTape() as gradient, probe(model, Batch(), notes):
+            loss = _loss(y, model(tf.cast(x, tf.float32) / 255.0, training=True))
+        descent.apply(gradient.gradient(loss, model.trainable_variables), model.trainable_variables)
+        row = [tf.reshape(moment, [-1]) for note in notes for moment in (note.mean, note.variance)]
+        return loss, tf.concat(row, 0) if row else tf.zeros([0])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, trial.batch_size], tf.int32)])
+    def run(numbers: Tensor) -> tuple[Tensor, Tensor]:
+        count = tf.shape(numbers)[0]
+        losses = tf.TensorArray(tf.float32, count)
+        rows = tf.TensorArray(tf.float32, count)
+        for i in tf.range(count):
+            loss, row = step(tf.gather(pixels, numbers[i]), tf.gather(labels, numbers[i]))
+            losses, rows = losses.write(i, loss), rows.write(i, row)
+        return losses.stack(), rows.stack()
+
+    run.get_concrete_function()  # traced now, so that the layout is known
+    return tuple(Column(note.layer, note.call, note.mean.shape[-1]) for note in notes), run
+
+
+def _loss(labels: Tensor, logits: Tensor) -> Tensor:
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+
+def _resume(
+    folder: Folder, steps: Iterable[int], model: keras.Model, descent: keras.optimizers.Optimizer
+) -> int:
+    """Restore the last checkpoint up to which none is missing; return its step.
+
+    Later ones go: each holds the tape since the one before, and there will be another one before.
+    """
+    have, last = set(folder.checkpoints()), 0
+    for step in steps:
+        if step not in have:
+            break
+        last = step
+    for step in have:
+        if step > last:
+            folder.checkpoint(step).unlink()
+    if last:
+        checkpoint.restore(checkpoint.load(folder.checkpoint(last)), model, descent)
+    return last
+
+
+def _stretches(first: int, steps: Iterable[int]) -> Iterator[tuple[int, int]]:
+    for step in steps:
+        if step > first:
+            yield first, step
+            first = step
+
+
+def _calls(start: int, stop: int, batch_size: int) -> Iterator[tuple[int, int]]:
+    length = math.ceil(_CALL / batch_size)
+    for first in range(start, stop, length):
+        yield first, min(first + length, stop)
+
+
+def _finite(losses: np.ndarray, first: int) -> np.ndarray:
+    broken = np.flatnonzero(~np.isfinite(losses))
+    if len(broken):
+        raise Diverged(f"the loss became {losses[broken[0]]} at step {first + int(broken[0]) + 1}")
+    return losses

@@ -1,0 +1,125 @@
+"""Watch a sweep from beside it: show how far its trials are, and send those that are done.
+
+Jobs, wherever a launcher runs them, only write to the store. One watcher in the parent reads it, so a
+tracking server has one writer, and a trial is in the dashboard seconds after it is done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+
+from bnlab import track
+from bnlab.checkpoint import losses
+from bnlab.job import Job
+from bnlab.progress import Progress
+from bnlab.records import Failure
+from bnlab.store import Status
+
+_LOOK_SECONDS = 0.5
+
+
+class Watch:
+    """A thread beside a sweep; use it as a context around the launch.
+
+    Args:
+        jobs: all of the sweep's.
+        store: where finished trials go.
+        console: where progress goes.
+    """
+
+    def __init__(self, jobs: Sequence[Job], store: track.Store, console: Console) -> None:
+        """Group jobs by trial; forget earlier failures of theirs."""
+        self._store = store
+        self.jobs: Mapping[str, list[Job]] = defaultdict(list)
+        for job in jobs:
+            self.jobs[job.folder.identity].append(job)
+        self._sent: set[str] = set()
+        self._stop = threading.Event()
+        trials = {identity: jobs[0].trial for identity, jobs in self.jobs.items()}
+        self._progress = Progress(trials, console)
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Watch:
+        """Begin to watch."""
+        for jobs in self.jobs.values():
+            if not _complete(jobs):
+                jobs[0].folder.write_status(Status(steps=jobs[0].trial.steps))
+        self._progress.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Look a last time and stop."""
+        self._stop.set()
+        self._thread.join()
+        self._progress.show(self._statuses())
+        self._progress.__exit__()
+
+    def failures(self) -> tuple[Failure, ...]:
+        """List the trials that did not finish, and why."""
+        return tuple(_failure(jobs) for jobs in self.jobs.values() if not _complete(jobs))
+
+    def send(self) -> str:
+        """Send whatever is not there yet; return why that failed, or nothing."""
+        try:
+            for identity in self.jobs:
+                self._send(identity)
+            for failure in self.failures():
+                track.log_failure(self._store, failure, {})
+        except Exception as error:  # a tracking store may fail in any way
+            return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        return ""
+
+    def _follow(self) -> None:
+        while not self._stop.wait(_LOOK_SECONDS):
+            statuses = self._statuses()
+            self._progress.show(statuses)
+            for identity in statuses:
+                if statuses[identity].state == "done" and identity not in self._sent:
+                    self._try_to_send(identity)
+
+    def _try_to_send(self, identity: str) -> None:
+        self._sent.add(identity)
+        try:
+            self._send(identity)
+        except Exception:
+            # Not lost: everything unsent is sent again after the jobs, and errors count there.
+            self._sent.discard(identity)
+            self._stop.wait(5.0)
+
+    def _statuses(self) -> dict[str, Status]:
+        return {identity: jobs[0].folder.status() for identity, jobs in self.jobs.items()}
+
+    def _send(self, identity: str) -> None:
+        jobs = self.jobs[identity]
+        if _complete(jobs):
+            track.log_trial(self._store, finished(jobs))
+
+
+def finished(jobs: Sequence[Job]) -> track.Finished:
+    """Gather what is sent of a finished trial: every cell that one of its jobs asked for."""
+    first, folder = jobs[0], jobs[0].folder
+    cells = {(phase, decay) for job in jobs for phase in job.settings.phase for decay in job.settings.decay}
+    tags = folder.environment() | {
+        "data.source": first.source.description,
+        "data.stand_in": str(first.source.stand_in).lower(),
+        "checkpoint": str(folder.checkpoint(first.trial.steps)),
+    }
+    return track.Finished(
+        first.trial, folder.identity, tags, losses(folder), folder.readings(), sorted(cells)
+    )
+
+
+def _complete(jobs: Sequence[Job]) -> bool:
+    return all(job.trained and not job.to_measure for job in jobs)
+
+
+def _failure(jobs: Sequence[Job]) -> Failure:
+    trial, folder = jobs[0].trial, jobs[0].folder
+    status = folder.status()
+    reason = status.reason or f"it ended while {status.state}, without a word: was its process killed?"
+    return Failure(folder.identity, trial.task, trial.norm, trial.batch_size, trial.seed, reason)
