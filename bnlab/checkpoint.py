@@ -61,7 +61,7 @@ def save(
     columns = json.dumps([asdict(column) for column in tape.columns])
     arrays |= {"columns": np.array(columns), "moments": tape.moments, "losses": losses}
     with replacing(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def load(path: Path) -> Checkpoint:

@@ -15,17 +15,31 @@ from bnlab.records import Failure
 from bnlab.report import tables
 
 _SHOWN = 12
-_COLUMNS = ("task", "norm", "batch", "decay", "RMSE true", "false", "gap ± s.e.", "acc. true", "false")
+# Heading -> least width: on a narrow terminal names give way, numbers do not.
+_COLUMNS = {
+    "task": 4,
+    "norm": 4,
+    "batch": 5,
+    "decay": 5,
+    "RMSE\ntrue": 6,
+    "RMSE\nfalse": 6,
+    "gap ± s.e. ": 18,
+    "acc.\ntrue": 6,
+    "acc.\nfalse": 6,
+}
 
 
 def show_gaps(console: Console, readings: pd.DataFrame) -> None:
     """Print the gaps of a sweep on the whole test set, worst first."""
     if readings.empty or not len(gaps := tables.gaps(readings)):
         return
-    title = f"gap = phase false - phase true on the test set, worst first ({min(_SHOWN, len(gaps))} of {len(gaps)})"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), title=title, title_justify="left")
-    for number, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="left" if number < 2 else "right", no_wrap=True)
+    shown = f"{min(_SHOWN, len(gaps))} of {len(gaps)}"
+    title = f"gap = phase false - phase true on the test set, worst first ({shown})"
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left"
+    )
+    for name, width in _COLUMNS.items():
+        table.add_column(name, justify="left" if width == 4 else "right", min_width=width)
     for row in gaps.head(_SHOWN).itertuples():
         table.add_row(*_cells(row))
     console.print(table, "* beyond two standard errors", highlight=False)

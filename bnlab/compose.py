@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -58,7 +59,7 @@ def _flags(arguments: list[str]) -> Namespace:
 
 def _jobs(flags: Namespace, extra: list[str]) -> list[DictConfig]:
     """Do what Hydra will do: expand a sweep and compose each of its jobs."""
-    hydra, name = GlobalHydra.instance().hydra, flags.config_name or CONFIG
+    hydra, name = _hydra(), flags.config_name or CONFIG
     if flags.multirun:
         extra = [*extra, "hydra.mode=MULTIRUN"]
     overrides = [*flags.overrides, *extra]
@@ -70,14 +71,16 @@ def _jobs(flags: Namespace, extra: list[str]) -> list[DictConfig]:
         return [_own(single)]
     loader = hydra.config_loader
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(params + config.hydra.overrides.task)
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(
+        params + config.hydra.overrides.task
+    )
     [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     return [_own(loader.load_sweep_config(config, overrides)) for overrides in batch]
 
 
 def _own(config: DictConfig) -> DictConfig:
     """Leave Hydra's own part out."""
-    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def _explained(message: str) -> str:
@@ -95,14 +98,21 @@ def _explained(message: str) -> str:
 def _keys() -> list[str]:
     """List every key of the default config, dotted."""
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        config = GlobalHydra.instance().hydra.compose_config(CONFIG, [], RunMode.RUN, with_log_configuration=False)
-    return list(_dotted(OmegaConf.to_container(_own(config))))
+        config = _own(_hydra().compose_config(CONFIG, [], RunMode.RUN, with_log_configuration=False))
+        return _dotted(config)
 
 
-def _dotted(tree: dict, prefix: str = "") -> list[str]:
+def _dotted(tree: DictConfig, prefix: str = "") -> list[str]:
     keys = []
-    for key, value in tree.items():
-        keys.append(prefix + key)
-        if isinstance(value, dict):
-            keys += _dotted(value, f"{prefix}{key}.")
+    for key, node in tree.items_ex(resolve=False):
+        keys.append(prefix + str(key))
+        if isinstance(node, DictConfig):
+            keys += _dotted(node, keys[-1] + ".")
     return keys
+
+
+def _hydra() -> Hydra:
+    hydra = GlobalHydra.instance().hydra
+    if hydra is None:
+        raise RuntimeError("Hydra must be initialized before configs are composed")
+    return hydra

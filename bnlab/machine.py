@@ -78,13 +78,24 @@ def configure(device: str, threads: int) -> None:
             config.experimental.enable_op_determinism()
     except RuntimeError:
         raise SettingsError(
-            f"train.threads={threads} on {device} cannot follow another setting in one process; run it by itself"
+            f"train.threads={threads} on {device} cannot follow another setting in one process; "
+            "run it by itself"
         ) from None
 
 
 def versions() -> dict[str, str]:
     """Name the versions of what computes, stores and draws."""
-    packages = ("bnlab", "tensorflow", "keras", "numpy", "hydra-core", "mlflow", "pandas", "matplotlib", "typst")
+    packages = (
+        "bnlab",
+        "tensorflow",
+        "keras",
+        "numpy",
+        "hydra-core",
+        "mlflow",
+        "pandas",
+        "matplotlib",
+        "typst",
+    )
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 

@@ -148,9 +148,9 @@ def _steps(settings: Settings, pool: int) -> int:
 
 def _scaled_rate(settings: Settings) -> float:
     """Scale the rate linearly with the batch size (Goyal et al., arXiv 1706.02677, section 2.1)."""
-    train = settings.train
-    reference = train.reference_batch
-    return train.learning_rate * (settings.batch_size / reference if reference else 1.0)
+    rate = settings.train.learning_rate or settings.task.learning_rate
+    reference = settings.train.reference_batch
+    return rate * (settings.batch_size / reference if reference else 1.0)
 
 
 def _xla(settings: Settings, device: str) -> bool:

@@ -40,7 +40,9 @@ class Progress:
         self._finished_before: float | None = None
         self._told: set[str] = set()
         self._last_line = self._began
-        self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+        self._live = (
+            Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+        )
 
     def __enter__(self) -> Progress:
         """Open the display."""
@@ -69,7 +71,9 @@ class Progress:
             self._console.print(self._summary(share), highlight=False)
 
     def _tell(self, identity: str, status: Status) -> None:
-        text = Text(f"[{len(self._told)}/{len(self._trials)}] {label(self._trials[identity])}: {status.state}")
+        text = Text(
+            f"[{len(self._told)}/{len(self._trials)}] {label(self._trials[identity])}: {status.state}"
+        )
         if status.reason:
             text.append(f" - {status.reason}", style="red")
         self._console.print(text)
@@ -88,7 +92,11 @@ class Progress:
         ended, total = len(self._told), len(self._trials)
         gained = share - (self._finished_before or 0.0)
         spent = time.monotonic() - self._began
-        left = f"about {_clock(spent * (1 - share) / gained)} left" if gained > 0.02 else "time left not known yet"
+        left = (
+            f"about {_clock(spent * (1 - share) / gained)} left"
+            if gained > 0.02
+            else "time left not known yet"
+        )
         return f"{ended} of {total} trials, {share:.0%}, {_clock(spent)} gone, {left}"
 
 

@@ -9,7 +9,15 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 
 class SettingsError(Exception):
@@ -54,6 +62,7 @@ class Task(_Group):
     model: Literal["convnet", "resnet20"]
     widths: OneOrMore[Positive]
     samples: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
     xla_up_to: Annotated[int, Field(ge=0)]
 
 
@@ -94,7 +103,7 @@ class Train(_Group):
     """How a trial trains."""
 
     optimizer: Literal["sgd", "adam"]
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
     reference_batch: Positive | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -186,8 +195,8 @@ def dotted(settings: BaseModel, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def parse(config: dict[str, Any]) -> Settings:
-    """Check a composed config, without `hydra`, and return it typed.
+def parse(config: object) -> Settings:
+    """Check a composed config, as plain dicts and lists and without `hydra`, and return it typed.
 
     Raises:
         SettingsError: one line: the key, the rule, the value received.

@@ -1,9 +1,9 @@
 """Where a trial's files lie, and how they are written: whole or not at all.
 
-    <store>/trials/<identity>/trial.json          the trial's settings and what it ran on
-                              checkpoints/*.npz   weights, optimizer, random state, tape, by step
-                              readings.csv        what was measured
-                              status.json         how far it is, or why it failed
+<store>/trials/<identity>/trial.json          the trial's settings and what it ran on
+                          checkpoints/*.npz   weights, optimizer, random state, tape, by step
+                          readings.csv        what was measured
+                          status.json         how far it is, or why it failed
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -65,7 +65,8 @@ class Folder:
 
     def write_trial(self, trial: Trial, environment: dict[str, str]) -> None:
         """Record the settings and what they run on."""
-        write_json(self.path / "trial.json", {"trial": asdict(trial), "environment": environment})
+        record = {"trial": asdict(trial), "environment": environment, "began_ms": time.time_ns() // 1_000_000}
+        write_json(self.path / "trial.json", record)
 
     def trial(self) -> Trial:
         """Read the settings back."""
@@ -76,6 +77,10 @@ class Folder:
     def environment(self) -> dict[str, str]:
         """Read what the trial ran on."""
         return read_json(self.path / "trial.json")["environment"]
+
+    def began_ms(self) -> int:
+        """Read when its training began, ms since 1970."""
+        return read_json(self.path / "trial.json")["began_ms"]
 
     def status(self) -> Status:
         """Read how far the trial is; a trial nobody began is waiting."""
@@ -141,7 +146,7 @@ def _reading(row: dict[str, str]) -> Reading:
     return Reading(**{name: _CONVERT[kind](row[name]) for name, kind in Reading.__annotations__.items()})
 
 
-_CONVERT = {
+_CONVERT: dict[str, Callable[[str], Any]] = {
     "int": int,
     "str": str,
     "float": float,

@@ -17,7 +17,7 @@ from bnlab.compose import compose
 from bnlab.data import DataError
 from bnlab.job import Job, prepare
 from bnlab.machine import machine, versions
-from bnlab.records import Failure, Sweep
+from bnlab.records import Sweep
 from bnlab.settings import Settings, SettingsError, dotted
 
 if TYPE_CHECKING:
@@ -61,7 +61,10 @@ def prepared(checked: Sequence[Settings]) -> list[Job]:
     for key in _COMMON:
         values = list(dict.fromkeys(_at(settings, key) for settings in checked))
         if len(values) > 1:
-            raise SettingsError(f"{key} must be the same in all jobs of a sweep, got {len(values)} values; run a sweep for each")
+            raise SettingsError(
+                f"{key} must be the same in all jobs of a sweep, got {len(values)} values; "
+                "run a sweep for each"
+            )
     first = checked[0]
     for key, folder in (("store", first.folder), ("report.folder", Path(first.report.folder))):
         _check_writable(key, folder)
@@ -151,7 +154,9 @@ def _check_writable(key: str, folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise SettingsError(f"{key}={folder} must be a folder that can be written to: {error.strerror}") from None
+        raise SettingsError(
+            f"{key}={folder} must be a folder that can be written to: {error.strerror}"
+        ) from None
 
 
 def _shown(all_settings: Sequence[Settings]) -> dict[str, str]:

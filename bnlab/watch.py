@@ -110,7 +110,13 @@ def finished(jobs: Sequence[Job]) -> track.Finished:
         "checkpoint": str(folder.checkpoint(first.trial.steps)),
     }
     return track.Finished(
-        first.trial, folder.identity, tags, losses(folder), folder.readings(), sorted(cells)
+        trial=first.trial,
+        identity=folder.identity,
+        tags=tags,
+        began_ms=folder.began_ms(),
+        losses=losses(folder),
+        readings=folder.readings(),
+        cells=sorted(cells),
     )
 
 

@@ -79,7 +79,9 @@ def _common(trial: Trial, wanted: Wanted, step: int, name: str, split: _Split) -
     }
 
 
-def _readings(evaluator: Evaluator, moving: MovingStatistics, split: _Split, common: dict) -> Iterator[Reading]:
+def _readings(
+    evaluator: Evaluator, moving: MovingStatistics, split: _Split, common: dict
+) -> Iterator[Reading]:
     size = common["eval_batch_size"]
     batch = classifier_scores(evaluator(split[0], Batch(size)), split[1])
     yield _reading(common, True, None, batch, _NO_GAP)

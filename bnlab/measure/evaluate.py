@@ -29,7 +29,9 @@ class Evaluator:
         self._layers = [layer.name for layer in normalization_layers(model)]
         self._call = batch_size * -(-_CALL // batch_size)
         self._batch = _compiled(lambda x, _: outputs(model, x, Batch(batch_size)))
-        self._fixed = _compiled(lambda x, values: outputs(model, x, dict(zip(self._layers, values, strict=True))))
+        self._fixed = _compiled(
+            lambda x, values: outputs(model, x, dict(zip(self._layers, values, strict=True)))
+        )
 
     def __call__(self, images: np.ndarray, statistics: Statistics) -> np.ndarray:
         """Compute outputs (images, ...) for uint8 images.

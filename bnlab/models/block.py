@@ -13,7 +13,13 @@ Tensor: TypeAlias = Any
 
 
 def conv_norm(
-    x: Tensor, filters: int, name: str, norm: str, options: Mapping[str, Any], stride: int = 1, kernel: int = 3
+    x: Tensor,
+    filters: int,
+    name: str,
+    norm: str,
+    options: Mapping[str, Any],
+    stride: int = 1,
+    kernel: int = 3,
 ) -> Tensor:
     """Convolve without a bias (the normalization would remove it) and normalize.
 

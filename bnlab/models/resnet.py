@@ -40,7 +40,7 @@ def _residual(x: Tensor, width: int, name: str, norm: str, options: Mapping[str,
 
 
 def _shortcut(x: Tensor, width: int, stride: int, name: str) -> Tensor:
-    """Skip positions and pad channels with zeros, with stock Keras operations, so that a saved model opens anywhere."""
+    """Skip positions and pad channels with zeros; stock operations, so that a saved model opens anywhere."""
     if stride > 1:
         x = layers.MaxPooling2D(1, strides=stride, name=f"{name}_skip")(x)
     missing = width - x.shape[-1]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
-Layer = keras.layers.Layer
+Layer: TypeAlias = Any  # a Keras layer; Keras has no types
 
 
 def batch(name: str, **options: Any) -> Layer:  # noqa: ANN401
@@ -28,4 +28,3 @@ def group(name: str, **options: Any) -> Layer:  # noqa: ANN401
 
 
 NORMS: Mapping[str, Callable[..., Layer]] = {"batch": batch, "group": group}
-

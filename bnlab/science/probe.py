@@ -20,7 +20,7 @@ import keras
 from keras import ops
 
 Tensor: TypeAlias = Any
-NormLayer: TypeAlias = keras.layers.BatchNormalization
+NormLayer: TypeAlias = Any  # keras.layers.BatchNormalization, which has no types
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def normalization_layers(model: keras.Model) -> list[NormLayer]:
     Raises:
         ValueError: two of them have one name, so statistics could not be told apart.
     """
-    found = [layer for layer in model._flatten_layers() if isinstance(layer, NormLayer)]
+    found = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     names = [layer.name for layer in found]
     if len(set(names)) < len(names):
         raise ValueError(f"normalization layers must have names of their own, got {sorted(names)}")

@@ -12,4 +12,13 @@ from bnlab.track.connect import Store, TrackingError, connect
 from bnlab.track.read import read_sweep
 from bnlab.track.write import Finished, log_failure, log_sweep, log_trial
 
-__all__ = ["Finished", "Store", "TrackingError", "connect", "log_failure", "log_sweep", "log_trial", "read_sweep"]
+__all__ = [
+    "Finished",
+    "Store",
+    "TrackingError",
+    "connect",
+    "log_failure",
+    "log_sweep",
+    "log_trial",
+    "read_sweep",
+]

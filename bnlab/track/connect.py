@@ -70,7 +70,9 @@ def _experiment(client: MlflowClient, name: str, path: Path | None, create: bool
         return found.experiment_id
     if not create:
         raise LookupError(f"it has no experiment named {name!r}; set track.experiment or --experiment")
-    return client.create_experiment(name, artifact_location=(path.parent / "artifacts").as_uri() if path else None)
+    # The dashboard has two faces; this one shows training runs and their charts.
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    return client.create_experiment(name, (path.parent / "artifacts").as_uri() if path else None, tags)
 
 
 def _database(uri: str) -> Path | None:
@@ -92,4 +94,6 @@ def _reach(uri: str) -> None:
         port = address.port or {"http": 80, "https": 443}[address.scheme]
         socket.create_connection((address.hostname or "", port), timeout=_REACH_SECONDS).close()
     elif address.scheme not in ("sqlite", "postgresql", "mysql", "mssql", "databricks", "uc"):
-        raise ValueError("it must be sqlite:///FILE, http(s)://HOST:PORT or another address of a database or server")
+        raise ValueError(
+            "it must be sqlite:///FILE, http(s)://HOST:PORT or another address of a database or server"
+        )

@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from mlflow.entities import Run
@@ -41,7 +42,9 @@ def _asked(table: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
     """Keep what this sweep asked for; a shared trial may hold readings that others wanted."""
     size, images = sweep.measured[table["trial"].iloc[0]]
     probe = (table["split"] != "test_probe") | (table["images"] == images)
-    cell = table["phase"] & (True in sweep.phases) | table["decay"].isin(sweep.decays) & (False in sweep.phases)
+    cell = table["phase"] & (True in sweep.phases) | table["decay"].isin(sweep.decays) & (
+        False in sweep.phases
+    )
     return table[probe & cell & (table["eval_batch_size"] == size)]
 
 
@@ -50,7 +53,9 @@ def _sweep_run(store: Store, wanted: str | None) -> Run:
     found = [run for run in runs if wanted in (None, run.data.tags["bnlab.sweep"], run.info.run_id)]
     if not found:
         names = sorted({run.data.tags["bnlab.sweep"] for run in runs})
-        raise TrackingError(f"no sweep {wanted or ''} is stored there; stored are: {', '.join(names) or 'none'}")
+        raise TrackingError(
+            f"no sweep {wanted or ''} is stored there; stored are: {', '.join(names) or 'none'}"
+        )
     return max(found, key=lambda run: run.info.end_time or 0)
 
 
@@ -90,7 +95,9 @@ def _text(store: Store, run: Run, name: str) -> str:
         return Path(store.client.download_artifacts(run.info.run_id, name, folder)).read_text()
 
 
-def _record(raw: dict) -> Sweep:
+def _record(raw: dict[str, Any]) -> Sweep:
     failures = tuple(Failure(**failure) for failure in raw.pop("failures"))
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
+    }
     return Sweep(**values, failures=failures)

@@ -29,6 +29,7 @@ class Finished:
     Attributes:
         trial, identity: what it is.
         tags: what it ran on, and where its images came from.
+        began_ms: when its training began.
         losses: of every training step.
         readings: everything measured.
         cells: (phase, decay) pairs to show as runs of their own.
@@ -37,6 +38,7 @@ class Finished:
     trial: Trial
     identity: str
     tags: Mapping[str, str]
+    began_ms: int
     losses: np.ndarray
     readings: Sequence[Reading]
     cells: Sequence[tuple[bool, float]]
@@ -60,7 +62,7 @@ def log_trial(store: Store, finished: Finished) -> None:
     if "" in known and known[""].data.tags.get("bnlab.delivered") == finished.digest:
         return
     tags = {"bnlab.kind": "trial", "bnlab.trial": finished.identity, **finished.tags}
-    run_id = _run(store, known.get(""), finished.name, tags)
+    run_id = _run(store, known.get(""), finished.name, tags, finished.began_ms)
     time_ms = finished.readings[-1].time_ms
     store.client.log_batch(
         run_id, metrics=_loss_curve(finished, time_ms), params=_params(_settings(finished.trial))
@@ -70,7 +72,9 @@ def log_trial(store: Store, finished: Finished) -> None:
     table = pd.DataFrame([asdict(reading) for reading in finished.readings])
     store.client.log_text(run_id, table.to_csv(index=False), READINGS)
     store.client.set_tag(run_id, "bnlab.delivered", finished.digest)
-    store.client.set_terminated(run_id, "FINISHED")
+    if "" in known and "bnlab.reason" in known[""].data.tags:  # it failed before
+        store.client.delete_tag(run_id, "bnlab.reason")
+    store.client.set_terminated(run_id, "FINISHED", time_ms)
 
 
 def log_failure(store: Store, failure: Failure, tags: Mapping[str, str]) -> None:
@@ -96,16 +100,20 @@ def log_sweep(store: Store, sweep: Sweep) -> str:
 
 
 def _log_cell(
-    store: Store, finished: Finished, cell: tuple[bool, float], known: Mapping[str, Run], tags: Mapping[str, str]
+    store: Store,
+    finished: Finished,
+    cell: tuple[bool, float],
+    known: Mapping[str, Run],
+    tags: Mapping[str, str],
 ) -> None:
     phase, decay = cell
     readings = [r for r in finished.readings if r.phase == phase and r.decay in (None, decay)]
     label = f"phase {str(phase).lower()} decay {decay:g} b{readings[0].eval_batch_size} n{readings[0].images}"
     params = {**_short(finished.trial), "decay": f"{decay:g}", "phase": str(phase).lower()}
     name = f"{finished.name} d{decay:g} {'true' if phase else 'false'}"
-    run_id = _run(store, known.get(label), name, {**tags, "bnlab.cell": label})
+    run_id = _run(store, known.get(label), name, {**tags, "bnlab.cell": label}, finished.began_ms)
     store.client.log_batch(run_id, metrics=list(_cell_metrics(readings)), params=_params(params))
-    store.client.set_terminated(run_id, "FINISHED")
+    store.client.set_terminated(run_id, "FINISHED", max(reading.time_ms for reading in readings))
 
 
 def _cell_metrics(readings: Sequence[Reading]) -> Iterable[Metric]:
@@ -128,7 +136,10 @@ def _loss_curve(finished: Finished, time_ms: int) -> list[Metric]:
     parts = np.array_split(np.asarray(finished.losses, np.float64), min(_LOSS_POINTS, len(finished.losses)))
     ends = np.cumsum([len(part) for part in parts])
     size = finished.trial.batch_size
-    curve = [Metric("training_loss", float(part.mean()), time_ms, int(end)) for part, end in zip(parts, ends, strict=True)]
+    curve = [
+        Metric("training_loss", float(part.mean()), time_ms, int(end))
+        for part, end in zip(parts, ends, strict=True)
+    ]
     return curve + [Metric("samples_seen", float(end * size), time_ms, int(end)) for end in ends]
 
 
@@ -147,12 +158,17 @@ def _params(values: Mapping[str, Any]) -> list[Param]:
 
 
 def _find(store: Store, identity: str) -> list[Run]:
-    return list(store.client.search_runs([store.experiment], f"tags.`bnlab.trial` = '{identity}'", max_results=5000))
+    return list(
+        store.client.search_runs([store.experiment], f"tags.`bnlab.trial` = '{identity}'", max_results=5000)
+    )
 
 
-def _run(store: Store, known: Run | None, name: str, tags: Mapping[str, str]) -> str:
+def _run(
+    store: Store, known: Run | None, name: str, tags: Mapping[str, str], began_ms: int | None = None
+) -> str:
     """Take up a run that is there already, or begin one."""
     if known is None:
-        return store.client.create_run(store.experiment, run_name=name, tags=dict(tags)).info.run_id
+        run = store.client.create_run(store.experiment, began_ms, dict(tags), name)
+        return run.info.run_id
     store.client.log_batch(known.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     return known.info.run_id

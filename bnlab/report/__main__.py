@@ -1,0 +1,35 @@
+"""Draw a stored sweep's report again: `python -m bnlab.report [--uri URI] [--sweep NAME]`.
+
+Needs the tracking store and nothing else: no TensorFlow, no checkpoints, no data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Draw by command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bnlab.report", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--uri", help="MLflow tracking address (default: the database in ./runs)")
+    parser.add_argument("--experiment", default="bnlab", help="MLflow experiment (default bnlab)")
+    parser.add_argument("--sweep", help="a sweep's name or run id (default: the latest)")
+    parser.add_argument("--out", type=Path, help="file to write (default reports/<sweep>.pdf)")
+    options = parser.parse_args(arguments)
+    from bnlab import report, track
+
+    uri = options.uri or f"sqlite:///{Path('runs').absolute()}/mlflow.db"
+    try:
+        store = track.connect(uri, options.experiment, create=False)
+        sweep, readings = track.read_sweep(store, options.sweep)
+        print(report.write(sweep, readings, options.out or Path("reports") / f"{sweep.name}.pdf"))
+    except (track.TrackingError, OSError) as error:
+        print(f"bnlab: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

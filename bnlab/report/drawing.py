@@ -1,0 +1,140 @@
+"""What every picture shares: its style, its axes, and an SVG that comes out the same every time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bnlab.report.tables import decay_name
+
+WIDTH = 6.69
+"""Inches between the page's margins; a figure with few panels is narrower, never stretched."""
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "axes.linewidth": 0.5,
+    "axes.edgecolor": "#666666",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.2,
+    "hatch.linewidth": 0.4,
+    "legend.frameon": False,
+    "legend.columnspacing": 1.3,
+    "text.parse_math": False,  # a task may be called $x$
+    "svg.fonttype": "path",
+    "svg.hashsalt": "bnlab",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing with its caption and its alternative text."""
+
+    svg: str
+    caption: str
+    alt: str
+
+
+@contextmanager
+def drawing(size: tuple[float, float]) -> Iterator[tuple[Figure, io.StringIO]]:
+    """A figure in this report's style, whatever the user's own; leaving it writes the SVG."""
+    svg = io.StringIO()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure, svg
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def short(name: str, most: int) -> str:
+    """A name cut to a length that fits beside its panel.
+
+    >>> short("mnist", 8), short("a very long name", 8)
+    ('mnist', 'a very …')
+    """
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def spread_note(table: pd.DataFrame) -> str:
+    """How several seeds were drawn; nothing to say for one."""
+    fewest, most = table["seeds"].min(), table["seeds"].max()
+    if table.empty or most < 2:
+        return ""
+    count = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f" Means over n = {count} seeds; bars and bands: one standard deviation over the seeds."
+
+
+def value_axis(axes: Axes, values: pd.Series) -> None:
+    """Limits that the panels of a row share; values beyond a factor of 20 make the axis logarithmic."""
+    known = values[np.isfinite(values)]
+    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+    if low > 0 and high / low > 20:
+        axes.set(yscale="log", ylim=(low / 1.2, high * 1.2))
+        axes.yaxis.set_minor_formatter("")
+    else:
+        margin = 0.07 * (high - low) or 0.1 * abs(high) or 1.0
+        axes.set_ylim(low - margin, high + margin)
+        axes.locator_params(axis="y", nbins=4)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def step_axis(axes: Axes, last: int) -> None:
+    """Optimizer steps on a log scale, labelled in full."""
+    digits = len(str(last))
+    powers = [10**power for power in range(0, digits, 1 if digits <= 4 else 2)]
+    axes.set(xscale="log", xlim=(0.8, last * 1.3))
+    axes.set_xticks(powers, [f"{power:,}" for power in powers])
+    axes.set_xticks([], minor=True)
+
+
+def decay_axis(axes: Axes, decays: np.ndarray) -> None:
+    """Decays spread by the length of their memory; the slowest and the fastest are labelled for certain."""
+    places, names = decay_places(decays), [decay_name(decay) for decay in decays]
+    span = max(np.ptp(places), 0.3) if len(places) else 1.0
+    ticks: list[int] = []
+    for at in [len(names) - 1, *range(len(names) - 1)]:
+        room = [abs(places[at] - places[tick]) / span - _needed(names[at] + names[tick]) for tick in ticks]
+        if at >= 0 and min(room, default=0.0) >= 0:
+            ticks.append(at)
+    axes.set_xticks([places[at] for at in ticks], [names[at] for at in ticks])
+    middle = (places.min() + places.max()) / 2 if len(places) else 0.0
+    axes.set_xlim(middle - 0.58 * span, middle + 0.58 * span)
+
+
+def _needed(both: str) -> float:
+    """The distance of two tick labels that stand clear of each other, as a share of a usual panel's span."""
+    return (0.05 + 0.0275 * len(both)) / 1.12
+
+
+def decay_places(decays: np.ndarray) -> np.ndarray:
+    """Ten times the memory, 1 / (1 - decay), is always the same step; decay 1 stands one step further.
+
+    >>> decay_places(np.array([0.0, 0.9, 0.99, 1.0])).round(9).tolist()
+    [-0.0, 1.0, 2.0, 3.0]
+    """
+    left = 1 - np.asarray(decays, dtype=float)
+    finite = left[left > 0]
+    return -np.log10(np.where(left > 0, left, finite.min() / 10 if len(finite) else 1.0))

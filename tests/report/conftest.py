@@ -1,0 +1,122 @@
+"""Readings with numbers that can be followed by hand."""
+
+import hashlib
+from itertools import product
+
+import pandas as pd
+import pytest
+
+from bnlab.records import Failure, Sweep
+
+NAN = float("nan")
+STEPS = {2: 10_000, 8: 2_500, 32: 625, 128: 156}
+TRUE = {("batch", 2): 0.134, ("batch", 128): 0.112, ("group", 2): 0.100, ("group", 128): 0.172}
+GAP = {
+    ("batch", 2, 0.9): (-0.019, 0.001),
+    ("batch", 2, 0.999): (-0.006, 0.004),
+    ("batch", 128, 0.9): (0.022, 0.002),
+    ("batch", 128, 0.999): (0.214, 0.003),
+}
+
+
+def trial_id(*what):
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
+
+
+def one_reading(task, norm, size, seed, step, split, decay, true, gap, se):
+    phase = decay is None
+    step = min(step, STEPS[size])
+    frame = {
+        "trial": trial_id(task, norm, size, seed),
+        "task": task,
+        "norm": norm,
+        "batch_size": size,
+        "seed": seed,
+        "source": f"{task}, as published",
+        "stand_in": False,
+        "steps": STEPS[size],
+        "step": step,
+        "samples_seen": step * size,
+        "split": split,
+        "phase": phase,
+        "decay": NAN if phase else decay,
+        "eval_batch_size": size,
+        "images": 10_000 if split == "test" else 1_000,
+    }
+    for metric, sign in (("rmse", 1), ("accuracy", -2), ("loss", 5)):
+        base = 1 - true if metric == "accuracy" else abs(sign) * true
+        frame[metric] = base if phase else base + sign * gap
+        frame[f"{metric}_gap"] = NAN if phase else sign * gap
+        frame[f"{metric}_gap_se"] = NAN if phase else abs(sign) * se
+    return frame
+
+
+def make(
+    tasks=("mnist",),
+    norms=("batch", "group"),
+    sizes=(2, 128),
+    decays=(0.9, 0.999),
+    seeds=(0,),
+    phases=(True, False),
+    shift=0.0,
+):
+    """A sweep's rows; seed s moves each batch-normalization gap by s * shift."""
+    swept = [None] if True in phases else []  # no decay: phase true
+    swept += decays if False in phases else []
+    rows = []
+    for task, norm, size, seed in product(tasks, norms, sizes, seeds):
+        true, last = TRUE.get((norm, size), 0.12), STEPS[size]
+        spots = [
+            (1, "train_probe"),
+            (1, "test_probe"),
+            (100, "test_probe"),
+            (last, "test_probe"),
+            (last, "test"),
+        ]
+        for (step, split), decay in product(spots, swept):
+            gap, se = GAP.get((norm, size, decay), (2e-8 if norm == "group" else 0.01, 1e-9))
+            gap += seed * shift * (norm == "batch")
+            rows.append(one_reading(task, norm, size, seed, step, split, decay, true, gap, se))
+    return pd.DataFrame(rows)
+
+
+def make_sweep(readings=None, **changes):
+    trials = () if readings is None or readings.empty else tuple(readings["trial"].unique())
+    failures = changes.get("failures", ())
+    settings = {
+        "name": "phase_sweep",
+        "started": "2025-11-21T09:30:00Z",
+        "seconds": 122.4,
+        "command": "python -m bnlab +experiment=phase_sweep batch_size=2,128",
+        "trials": (*trials, *(failure.trial for failure in failures)),
+        "trained": len(trials),
+        "decays": (0.9, 0.999),
+        "phases": (True, False),
+        "settings": {"train.samples": "20000", "task": "mnist"},
+        "versions": {"keras": "3.15.1"},
+        "machine": {"cpu": "2 cores"},
+    }
+    return Sweep(**(settings | changes))
+
+
+@pytest.fixture(scope="session")
+def made():
+    return make
+
+
+@pytest.fixture(scope="session")
+def swept():
+    return make_sweep
+
+
+@pytest.fixture(scope="session")
+def readings():
+    return make()
+
+
+@pytest.fixture(scope="session")
+def failures():
+    return (
+        Failure("aaaabbbbcccc", "cifar", "batch", 128, 0, "the machine ran out of memory at step 120"),
+        Failure("ddddeeeeffff", "cifar", "group", 2, 0, "RMSE is not a number at step 3"),
+    )

@@ -1,0 +1,97 @@
+import math
+import xml.etree.ElementTree as ET
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from bnlab.report import drawing, figures, heatmaps, tables
+
+
+def comments(picture):
+    """Matplotlib writes each drawn text as a comment beside its outlines."""
+    parser = ET.XMLParser(target=ET.TreeBuilder(insert_comments=True))
+    root = ET.fromstring(picture.svg, parser=parser)
+    return [node.text.strip() for node in root.iter() if node.tag is ET.Comment]
+
+
+def test_the_overview_labels_its_panels_and_lines(readings):
+    (picture,) = figures.overview(tables.levels(readings))
+    drawn = comments(picture)
+    assert {"batch size 2", "batch size 128", "mnist", "0.9", "0.999"} <= set(drawn)
+    assert {"phase true (batch statistics)", "phase false (moving statistics)"} <= set(drawn)
+    assert "group normalization" in drawn
+    assert "against the decay" in picture.caption
+    assert picture.alt
+
+
+def test_the_heat_map_writes_the_signed_gaps(readings):
+    (picture,) = heatmaps.heatmaps(tables.gaps(readings), "rmse")
+    assert {"+0.214", "+0.022", "−0.019", "−0.006", "0.000"} <= set(comments(picture))
+
+
+def test_no_heat_map_of_a_metric_that_was_not_measured(readings):
+    gaps = tables.gaps(readings.assign(accuracy_gap=math.nan))
+    assert heatmaps.heatmaps(gaps, "accuracy") == []
+
+
+def test_several_seeds_are_said_in_the_caption(made):
+    rows = made(seeds=(0, 1, 2), shift=0.01)
+    note = "n = 3 seeds"
+    assert note in figures.overview(tables.levels(rows))[0].caption
+    assert note in figures.curves(tables.curves(rows), "test_probe")[0].caption
+
+
+def test_many_rows_of_panels_are_cut_into_pages(made):
+    rows = made(tasks=tuple("abcdefg"), norms=("batch",), sizes=(2,))
+    assert len(figures.overview(tables.levels(rows))) == 2
+    assert len(figures.curves(tables.curves(rows), "test_probe")) == 2
+    assert len(heatmaps.heatmaps(tables.gaps(rows), "rmse")) == 1
+
+
+def test_of_many_decays_the_extremes_stay(made):
+    decays = tuple(np.linspace(0.5, 0.999, 40).round(4))
+    shown = figures._spread_out(np.array(decays), 5)
+    assert (shown[0], shown[-1], len(shown)) == (0.5, 0.999, 5)
+    (picture,) = figures.curves(tables.curves(made(decays=decays, sizes=(2,))), "test_probe")
+    assert "Drawn: 5 of the 40 decays." in picture.caption
+
+
+def test_labels_of_decays_stand_apart():
+    axes = Figure().subplots()
+    drawing.decay_axis(axes, np.linspace(0.5, 0.999, 40).round(4))
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert {"0.5", "0.999"} <= set(labels)
+    places = np.sort(axes.get_xticks())
+    assert np.diff(places).min() / np.ptp(places) > 0.2
+
+
+@pytest.mark.parametrize("decays", [[], [0.9], [1.0], [0.0, 1.0]])
+def test_any_decay_has_a_place(decays):
+    axes = Figure().subplots()
+    drawing.decay_axis(axes, np.array(decays))
+    low, high = axes.get_xlim()
+    assert low < high
+    assert len(axes.get_xticks()) == len(decays)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [([0.1, 0.2], "linear"), ([0.1, math.inf, 30.0], "log"), ([], "linear"), ([0.3], "linear")],
+)
+def test_an_axis_of_values_spans_what_is_finite(values, scale):
+    axes = Figure().subplots()
+    drawing.value_axis(axes, pd.Series(values, dtype=float))
+    low, high = axes.get_ylim()
+    assert axes.get_yscale() == scale
+    assert -math.inf < low < high < math.inf
+
+
+def test_the_reader_of_the_package_keeps_their_own_style(readings):
+    with matplotlib.rc_context({"font.size": 33, "svg.hashsalt": None, "axes.grid": False}):
+        (mine,) = figures.overview(tables.levels(readings))
+        assert matplotlib.rcParams["font.size"] == 33
+    (again,) = figures.overview(tables.levels(readings))
+    assert mine == again
