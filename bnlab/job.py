@@ -53,14 +53,14 @@ class Job:
         return is_trained(self.folder, self.wanted.steps)
 
 
-def prepare(settings: Settings, download: bool = False) -> Job:
+def prepare(settings: Settings, parent: bool = False) -> Job:
     """Find out what a job needs: its data, its trial, what it wants to know.
 
     Args:
         settings: the job's.
-        download: fetch, and verify, the data set; for the parent process, before any job starts.
+        parent: fetch the data set where it is missing, and verify it; once, before any job starts.
     """
-    source = _source(settings.task.data, settings.data, download)
+    source = _source(settings.task.data, settings.data, parent)
     trial = plan(settings, source, machine.resolve(settings.device.name))
     return Job(settings, source, trial, wanted(settings, source, trial))
 
@@ -82,9 +82,10 @@ def run(config: DictConfig) -> None:
 
 
 @lru_cache
-def _source(name: str, data: Data, download: bool) -> Source:
+def _source(name: str, data: Data, parent: bool) -> Source:
     root = Path(data.root).expanduser() if data.root else None
-    return locate(name, root, data.source, download=download, timeout=data.timeout, verify=download)
+    fetch = parent and data.download
+    return locate(name, root, data.source, download=fetch, timeout=data.timeout, verify=parent)
 
 
 def _do(job: Job) -> None:

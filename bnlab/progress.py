@@ -29,11 +29,11 @@ class Progress:
     """Shows statuses of trials; call `show` as often as they are read.
 
     Args:
-        trials: identity -> trial.
+        trials: identity -> name, for a person.
         console: where to.
     """
 
-    def __init__(self, trials: Mapping[str, Trial], console: Console) -> None:
+    def __init__(self, trials: Mapping[str, str], console: Console) -> None:
         """Begin to count the time."""
         self._trials, self._console = trials, console
         self._began = time.monotonic()
@@ -72,7 +72,7 @@ class Progress:
 
     def _tell(self, identity: str, status: Status) -> None:
         text = Text(
-            f"[{len(self._told)}/{len(self._trials)}] {label(self._trials[identity])}: {status.state}"
+            f"[{len(self._told)}/{len(self._trials)}] {self._trials[identity]}: {status.state}"
         )
         if status.reason:
             text.append(f" - {status.reason}", style="red")
@@ -85,7 +85,7 @@ class Progress:
                 loss = "" if status.loss is None else f"loss {status.loss:.3f}"
                 steps = f"step {status.step:,} of {status.steps:,}"
                 bar = ProgressBar(total=1.0, completed=_share(status), width=20)
-                table.add_row(label(self._trials[identity]), status.state, bar, steps, loss)
+                table.add_row(self._trials[identity], status.state, bar, steps, loss)
         return Group(Text(self._summary(share), style="bold"), table)
 
     def _summary(self, share: float) -> str:

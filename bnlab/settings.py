@@ -90,6 +90,7 @@ class Data(_Group):
 
     root: str | None = None
     source: Literal["auto", "real"] = "auto"
+    download: bool = True
     timeout: Annotated[float, Field(gt=0, le=600)] = 5.0
 
 
@@ -209,7 +210,7 @@ def parse(config: object) -> Settings:
 
 def nearest(word: str, choices: list[str]) -> str:
     """Phrase a suggestion: the nearest valid word, or all of them."""
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"valid are: {', '.join(sorted(choices))}"
 
 

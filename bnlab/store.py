@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -95,16 +96,28 @@ class Folder:
 
     def readings(self) -> list[Reading]:
         """Read everything measured so far."""
-        with suppress(FileNotFoundError), (self.path / "readings.csv").open(newline="") as file:
-            return [_reading(row) for row in csv.DictReader(file)]
+        with suppress(FileNotFoundError):
+            return parse_readings((self.path / "readings.csv").read_text())
         return []
 
     def write_readings(self, readings: Iterable[Reading]) -> None:
         """Replace the table of readings."""
         with replacing(self.path / "readings.csv", "w") as file:
-            table = csv.DictWriter(file, [field.name for field in fields(Reading)])
-            table.writeheader()
-            table.writerows(asdict(reading) for reading in readings)
+            file.write(readings_table(readings))
+
+
+def readings_table(readings: Iterable[Reading]) -> str:
+    """Write readings as CSV; every number survives to the last bit."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, [field.name for field in fields(Reading)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(reading) for reading in readings)
+    return text.getvalue()
+
+
+def parse_readings(table: str) -> list[Reading]:
+    """Read readings back from CSV."""
+    return [_reading(row) for row in csv.DictReader(io.StringIO(table))]
 
 
 def trial_folder(store: Path, identity: str) -> Folder:

@@ -68,7 +68,7 @@ def prepared(checked: Sequence[Settings]) -> list[Job]:
     first = checked[0]
     for key, folder in (("store", first.folder), ("report.folder", Path(first.report.folder))):
         _check_writable(key, folder)
-    return [prepare(settings, download=True) for settings in checked]
+    return [prepare(settings, parent=True) for settings in checked]
 
 
 def _run(jobs: list[Job], store: Store, launch: Callable[[], None], console: Console) -> int:
@@ -169,4 +169,6 @@ def _shown(all_settings: Sequence[Settings]) -> dict[str, str]:
 def _text(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, tuple):
         return " ".join(map(_text, value))
-    return {None: "default", True: "true", False: "false"}.get(value, str(value))
+    if value is None:
+        return "default"
+    return str(value).lower() if isinstance(value, bool) else str(value)

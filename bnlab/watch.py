@@ -15,7 +15,7 @@ from rich.console import Console
 from bnlab import track
 from bnlab.checkpoint import losses
 from bnlab.job import Job
-from bnlab.progress import Progress
+from bnlab.progress import Progress, label
 from bnlab.records import Failure
 from bnlab.store import Status
 
@@ -39,7 +39,7 @@ class Watch:
             self.jobs[job.folder.identity].append(job)
         self._sent: set[str] = set()
         self._stop = threading.Event()
-        trials = {identity: jobs[0].trial for identity, jobs in self.jobs.items()}
+        trials = {identity: label(jobs[0].trial) for identity, jobs in self.jobs.items()}
         self._progress = Progress(trials, console)
         self._thread = threading.Thread(target=self._follow, daemon=True)
 

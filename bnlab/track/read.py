@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from mlflow.entities import Run
 
 from bnlab.records import Failure, Sweep
+from bnlab.store import parse_readings
 from bnlab.track.connect import Store, TrackingError
 from bnlab.track.write import READINGS, SWEEP
 
@@ -75,7 +76,7 @@ def _trial_runs(store: Store, trials: tuple[str, ...]) -> Iterable[Run]:
 
 
 def _table(store: Store, run: Run) -> pd.DataFrame:
-    table = pd.read_csv(io.StringIO(_text(store, run, READINGS)), float_precision="round_trip")
+    table = pd.DataFrame([asdict(reading) for reading in parse_readings(_text(store, run, READINGS))])
     params, tags = run.data.params, run.data.tags
     own = {
         "trial": tags["bnlab.trial"],
@@ -97,7 +98,8 @@ def _text(store: Store, run: Run, name: str) -> str:
 
 def _record(raw: dict[str, Any]) -> Sweep:
     failures = tuple(Failure(**failure) for failure in raw.pop("failures"))
+    measured = {trial: (size, images) for trial, (size, images) in raw.pop("measured").items()}
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
     }
-    return Sweep(**values, failures=failures)
+    return Sweep(**values, measured=measured, failures=failures)

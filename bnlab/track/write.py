@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from bnlab.records import Failure, Reading, Sweep, Trial
+from bnlab.store import readings_table
 from bnlab.track.connect import Store
 
 READINGS, SWEEP = "readings.csv", "sweep.json"
@@ -69,8 +69,7 @@ def log_trial(store: Store, finished: Finished) -> None:
     )
     for cell in finished.cells:
         _log_cell(store, finished, cell, known, {**tags, "bnlab.kind": "cell", _PARENT: run_id})
-    table = pd.DataFrame([asdict(reading) for reading in finished.readings])
-    store.client.log_text(run_id, table.to_csv(index=False), READINGS)
+    store.client.log_text(run_id, readings_table(finished.readings), READINGS)
     store.client.set_tag(run_id, "bnlab.delivered", finished.digest)
     if "" in known and "bnlab.reason" in known[""].data.tags:  # it failed before
         store.client.delete_tag(run_id, "bnlab.reason")

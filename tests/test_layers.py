@@ -1,0 +1,77 @@
+"""The layering rule: who may import whom, read from the code."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bnlab
+
+ROOT = Path(bnlab.__file__).parent
+LAYERS = [
+    {"science"},
+    {"settings", "records"},
+    {"store", "data"},
+    {"models", "checkpoint", "machine"},
+    {"plan", "train", "measure", "track", "report"},
+    {"__main__", "compose", "job", "sweep", "watch", "progress", "closing", "export"},
+]
+# Two nouns of the plan are what training and measuring are asked for.
+ALLOWED = {("measure", "plan")}
+ONLY = {"mlflow": {"track"}, "matplotlib": {"report"}, "typst": {"report"}, "hydra": {"__main__", "compose"}}
+WITHOUT_TENSORFLOW = {"settings", "records", "store", "plan", "track", "report", "data", "compose", "sweep"}
+
+
+def modules():
+    for path in sorted(ROOT.rglob("*.py")):
+        room = path.relative_to(ROOT).with_suffix("").parts[0]
+        yield path, room
+
+
+def name(value):
+    return str(value.relative_to(ROOT)) if isinstance(value, Path) else ""
+
+
+def imports(path, top_only=False):
+    tree = ast.parse(path.read_text())
+    for node in tree.body if top_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def level(room):
+    return next(number for number, rooms in enumerate(LAYERS) if room in rooms)
+
+
+@pytest.mark.parametrize(("path", "room"), [m for m in modules() if m[1] != "__init__"], ids=name)
+def test_a_room_imports_only_lower_rooms(path, room):
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "bnlab" or parts[1] in (room, "__version__"):
+            continue
+        line = level(room) == len(LAYERS) - 1 or path.name == "__main__.py"
+        lower = level(parts[1]) < level(room)
+        assert line or lower or (room, parts[1]) in ALLOWED, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("library", sorted(ONLY))
+def test_a_library_is_known_to_one_room_only(library):
+    users = {room for path, room in modules() if any(n.split(".")[0] == library for n in imports(path))}
+    assert users <= ONLY[library]
+
+
+@pytest.mark.parametrize("room", sorted(WITHOUT_TENSORFLOW))
+def test_rooms_of_the_door_import_no_tensorflow(room):
+    target = f"bnlab.{room}"
+    code = f"import sys, {target}; sys.exit(bool({{'tensorflow', 'keras'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_door_imports_nothing_slow():
+    slow = "{'tensorflow', 'keras', 'mlflow', 'pandas', 'matplotlib', 'sklearn'}"
+    code = f"import sys, bnlab.__main__, bnlab.sweep; sys.exit(bool({slow} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

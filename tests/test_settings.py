@@ -1,0 +1,64 @@
+"""Every range is checked, and says in one line what was wrong."""
+
+import pytest
+
+from bnlab.compose import compose
+from bnlab.settings import SettingsError
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["batch_size=0"], "batch_size must be greater than or equal to 1, got 0"),
+        (["batch_size=two"], "batch_size must be a valid integer, got 'two'"),
+        (["batch_size=true"], "batch_size must be a valid integer, got True"),
+        (["decay=1"], "decay must lie in [0, 1), got 1"),
+        (["decay=-0.1"], "decay must lie in [0, 1), got -0.1"),
+        (["decay=[0.5,1.5]"], "decay must lie in [0, 1), got 1.5"),
+        (["decay=nan"], "decay must be a finite number"),
+        (["decay=[]"], "decay"),
+        (["phase=maybe"], "phase must be a valid boolean, got 'maybe'"),
+        (["seed=-1"], "seed must be greater than or equal to 0, got -1"),
+        (["norm=group", "norm.groups=5"], "5 groups do not divide 16 channels"),
+        (["norm=group", "norm.groups=0"], "norm.groups must be greater than or equal to 1, got 0"),
+        (["+norm.groups=4"], "norm.groups is not a setting of norm=batch"),
+        (["norm.epsilon=0"], "norm.epsilon must be greater than 0, got 0"),
+        (["train.samples=10", "train.epochs=1"], "at most one of samples and epochs may be given"),
+        (["train=adam", "train.momentum=0.9"], "adam has no momentum"),
+        (["train.learning_rate=-1"], "train.learning_rate must be greater than 0, got -1"),
+        (["train.threads=0"], "train.threads must be greater than or equal to 1, got 0"),
+        (["measure.points=0"], "measure.points must be greater than or equal to 1, got 0"),
+        (["name=../up"], "name"),
+        (["task.widths=[]"], "task.widths"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_in_one_line(overrides, message):
+    with pytest.raises(SettingsError) as caught:
+        compose(overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["batch_sze=3"], "batch_sze is not a setting; did you mean 'batch_size'?"),
+        (["train.epoch=3"], "train.epoch is not a setting; did you mean 'train.epochs'?"),
+        (["norm=goup"], "norm=goup is not an option; did you mean 'group'?"),
+        (["+experiment=phase_swep"], "experiment=phase_swep is not an option; did you mean 'phase_sweep'?"),
+        (["task=imagenet"], "task=imagenet is not an option; valid are: cifar, cifar_resnet20, mnist"),
+        (["batch_size=2,8"], "add --multirun"),
+    ],
+)
+def test_an_unknown_word_brings_the_nearest_valid_one(overrides, message):
+    with pytest.raises(SettingsError) as caught:
+        compose(overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_decay_and_phase_take_one_value_or_a_list_and_drop_repeats():
+    [one] = compose(["decay=0.5", "phase=false"])
+    [many] = compose(["decay=[0.9,0.5,0.9]", "phase=[true,false]"])
+    assert (one.decay, one.phase) == ((0.5,), (False,))
+    assert (many.decay, many.phase) == ((0.9, 0.5), (True, False))

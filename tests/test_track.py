@@ -1,0 +1,170 @@
+"""MLflow holds every reading once, however often it is sent, and gives it back to the last bit."""
+
+import numpy as np
+import pytest
+
+from bnlab import track
+from bnlab.records import Failure, Reading, Sweep, Trial
+
+TRIAL = Trial(
+    task="mnist",
+    data="mnist",
+    fingerprint="mnist-0",
+    model="convnet",
+    widths=(4,),
+    norm="batch",
+    options=(("epsilon", 0.001),),
+    batch_size=4,
+    seed=0,
+    steps=10,
+    optimizer="sgd",
+    learning_rate=0.1,
+    momentum=0.9,
+    schedule="cosine",
+    device="cpu",
+    threads=1,
+    xla=False,
+)
+
+
+def reading(step, phase, decay, split="test_probe", rmse=0.1):
+    gap = float("nan") if phase else 1 / 3
+    return Reading(
+        step, 4 * step, split, phase, decay, 4, 64, rmse, 0.5, 1.0, gap, gap, gap, gap, gap, gap, 1000 + step
+    )
+
+
+READINGS = [
+    reading(step, phase, decay, rmse=0.1 + step / 3)
+    for step in (1, 10)
+    for phase, decay in ((True, None), (False, 0.5), (False, 0.9))
+]
+READINGS += [reading(10, *cell, split="test") for cell in ((True, None), (False, 0.5), (False, 0.9))]
+FINISHED = track.Finished(
+    trial=TRIAL,
+    identity="0123456789ab",
+    tags={"data.source": "MNIST", "data.stand_in": "false"},
+    began_ms=500,
+    losses=np.linspace(2, 1, 10),
+    readings=READINGS,
+    cells=[(phase, decay) for phase in (True, False) for decay in (0.5, 0.9)],
+)
+FAILURE = Failure("0123456789ab", "mnist", "batch", 4, 0, "the loss became nan at step 3")
+
+
+def sweep(**changes):
+    asked = {"trials": ("0123456789ab",), "decays": (0.5, 0.9), "phases": (True, False)}
+    measured = {"0123456789ab": (4, 64)}
+    fixed = {
+        "name": "s",
+        "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 1.0,
+        "command": "c",
+        "trained": 1,
+    }
+    return Sweep(**{**fixed, **asked, "measured": measured, **changes})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return track.connect(f"sqlite:///{tmp_path}/store/mlflow.db", "bnlab")
+
+
+def runs(store, query=""):
+    return store.client.search_runs([store.experiment], query)
+
+
+def test_sending_a_trial_twice_changes_nothing(store):
+    from dataclasses import replace
+
+    track.log_trial(store, FINISHED)
+    again = replace(FINISHED, tags={**FINISHED.tags, "more": "x"})  # another digest: it is sent again
+    track.log_trial(store, again)
+    assert len(runs(store)) == 1 + 4
+    for run in runs(store, "params.decay = '0.5' and params.phase = 'false'"):
+        history = store.client.get_metric_history(run.info.run_id, "rmse")
+        assert [(point.step, point.value) for point in history] == [(1, 0.1 + 1 / 3), (10, 0.1 + 10 / 3)]
+
+
+def test_cells_use_the_same_metric_names_in_both_phases(store):
+    track.log_trial(store, FINISHED)
+    [true] = runs(store, "params.decay = '0.9' and params.phase = 'true'")
+    [false] = runs(store, "params.decay = '0.9' and params.phase = 'false'")
+    assert {"rmse", "accuracy", "loss", "final_rmse", "samples_seen", "best_rmse"} <= set(true.data.metrics)
+    assert {name for name in false.data.metrics if "gap" not in name} == set(true.data.metrics)
+    assert true.data.params == {**false.data.params, "phase": "true"}
+
+
+def test_the_loss_curve_is_the_mean_of_its_stretches(store):
+    track.log_trial(store, FINISHED)
+    [run] = runs(store, "tags.`bnlab.kind` = 'trial'")
+    history = store.client.get_metric_history(run.info.run_id, "training_loss")
+    assert [point.step for point in history] == list(range(1, 11))
+    assert [point.value for point in history] == pytest.approx(np.linspace(2, 1, 10))
+
+
+def test_a_sweep_comes_back_with_exact_readings(store):
+    track.log_trial(store, FINISHED)
+    track.log_sweep(store, sweep())
+    record, rows = track.read_sweep(store)
+    assert record == sweep()
+    assert rows["rmse"].tolist() == [r.rmse for r in READINGS]
+    assert rows["rmse_gap"].dropna().unique().tolist() == [1 / 3]
+    assert rows[["task", "norm", "batch_size", "steps", "stand_in"]].iloc[0].tolist() == [
+        "mnist",
+        "batch",
+        4,
+        10,
+        False,
+    ]
+
+
+def test_a_sweep_sees_only_what_it_asked_for(store):
+    track.log_trial(store, FINISHED)
+    track.log_sweep(store, sweep(decays=(0.9,)))
+    _, rows = track.read_sweep(store)
+    assert set(rows["decay"].dropna()) == {0.9}
+    track.log_sweep(store, sweep(phases=(False,)))
+    _, rows = track.read_sweep(store)
+    assert not rows["phase"].any()
+
+
+def test_a_failed_trial_that_succeeds_later_is_one_finished_run(store):
+    track.log_failure(store, FAILURE, {})
+    [run] = runs(store)
+    assert (run.info.status, run.data.tags["bnlab.reason"]) == ("FAILED", FAILURE.reason)
+    track.log_trial(store, FINISHED)
+    [run] = runs(store, "tags.`bnlab.kind` = 'trial'")
+    assert run.info.status == "FINISHED"
+    assert "bnlab.reason" not in run.data.tags
+
+
+def test_the_latest_sweep_of_a_name_is_read_and_a_missing_one_named(store):
+    track.log_sweep(store, sweep(seconds=1.0))
+    track.log_sweep(store, sweep(seconds=2.0))
+    track.log_sweep(store, sweep(name="other", seconds=3.0))
+    assert track.read_sweep(store, "s")[0].seconds == 2.0
+    assert track.read_sweep(store)[0].seconds == 3.0
+    with pytest.raises(track.TrackingError, match="stored are: other, s"):
+        track.read_sweep(store, "nothing")
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("http://127.0.0.1:9", "refused"),
+        ("ftp://somewhere", "it must be"),
+        ("nonsense", "it must be"),
+        ("sqlite:////proc/none/mlflow.db", "proc"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_in_one_line(uri, why):
+    with pytest.raises(track.TrackingError, match=why) as caught:
+        track.connect(uri, "bnlab")
+    assert "\n" not in str(caught.value)
+
+
+def test_reading_makes_no_store(tmp_path):
+    with pytest.raises(track.TrackingError, match="no such database"):
+        track.connect(f"sqlite:///{tmp_path}/mlflow.db", "bnlab", create=False)
+    assert list(tmp_path.iterdir()) == []
