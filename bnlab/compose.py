@@ -90,7 +90,7 @@ def _explained(message: str) -> str:
         return f"{found[1]} is not a setting; {nearest(found[1], _keys())}"
     if found := re.search(r"Could not find '([^']+)/([^']+)'", message):
         group, option = found.groups()
-        options = sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+        options = re.findall(r"^\t(\S+)$", message, re.MULTILINE)
         return f"{group}={option} is not an option; {nearest(option, options)}"
     return " ".join(lines)
 

@@ -18,7 +18,7 @@ from filelock import FileLock
 from bnlab import machine
 from bnlab.data import Source, locate
 from bnlab.plan import Wanted, identity, is_trained, plan, unmeasured, wanted
-from bnlab.records import Trial
+from bnlab.records import Trial, first_line
 from bnlab.settings import Data, Settings, parse
 from bnlab.store import Folder, Status, trial_folder
 
@@ -130,6 +130,5 @@ class _Progress:
 
 
 def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or ["no message"]
     known = type(error).__module__.startswith("bnlab")
-    return lines[0] if known else f"{type(error).__name__}: {lines[0]}"
+    return first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"

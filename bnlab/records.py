@@ -129,3 +129,9 @@ class Sweep:
     settings: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
+
+
+def first_line(error: BaseException) -> str:
+    """Cut an error down to the line that a person reads."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -17,7 +17,7 @@ from bnlab.compose import compose
 from bnlab.data import DataError
 from bnlab.job import Job, prepare
 from bnlab.machine import machine, versions
-from bnlab.records import Sweep
+from bnlab.records import Sweep, first_line
 from bnlab.settings import Settings, SettingsError, dotted
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _run(jobs: list[Job], store: Store, launch: Callable[[], None], console: Con
             job.folder.clear()
     untrained = {job.folder.identity for job in jobs if not job.trained}
     with Watch(jobs, store, console) as watch:
-        trouble = _launched(launch)
+        trouble = "" if watch.complete() else _launched(launch)
     problems = [trouble, watch.send()]
     failures = watch.failures()
     failed = {failure.trial for failure in failures}
@@ -106,10 +106,8 @@ def _launched(launch: Callable[[], None]) -> str:
     """Let Hydra run the jobs; return what went wrong with the launching itself, or nothing."""
     try:
         launch()
-    except KeyboardInterrupt:
-        raise
     except (Exception, SystemExit) as error:
-        return f"the launcher stopped: {str(error).strip().splitlines()[:1] or type(error).__name__}"
+        return f"the launcher stopped: {first_line(error)}"
     return ""
 
 
@@ -124,16 +122,17 @@ def _connected(settings: Settings) -> Store:
 
 def _close(sweep: Sweep, settings: Settings, store: Store, console: Console, problems: list[str]) -> int:
     """Record the sweep, read it back, and make of the stored rows what a person sees."""
-    from bnlab import closing, report, track
+    from bnlab import closing, track
+    from bnlab.report.pdf import write
 
     try:
         _, readings = track.read_sweep(store, track.log_sweep(store, sweep))
         closing.show_gaps(console, readings)
         if settings.report.pdf:
-            path = report.write(sweep, readings, Path(settings.report.folder) / f"{sweep.name}.pdf")
+            path = write(sweep, readings, Path(settings.report.folder) / f"{sweep.name}.pdf")
             console.print(f"report:    {path.absolute()}", highlight=False)
     except Exception as error:
-        problems.append(f"the report could not be made: {type(error).__name__}: {error}")
+        problems.append(f"the report could not be made: {type(error).__name__}: {first_line(error)}")
     console.print(f"dashboard: {closing.dashboard(settings.tracking_uri)}", highlight=False)
     closing.show_failures(console, sweep.failures)
     for problem in problems:

@@ -16,7 +16,7 @@ from bnlab import track
 from bnlab.checkpoint import losses
 from bnlab.job import Job
 from bnlab.progress import Progress, label
-from bnlab.records import Failure
+from bnlab.records import Failure, first_line
 from bnlab.store import Status
 
 _LOOK_SECONDS = 0.5
@@ -59,6 +59,10 @@ class Watch:
         self._progress.show(self._statuses())
         self._progress.__exit__()
 
+    def complete(self) -> bool:
+        """Whether every trial has all that is asked of it, so that no job has anything to do."""
+        return all(map(_complete, self.jobs.values()))
+
     def failures(self) -> tuple[Failure, ...]:
         """List the trials that did not finish, and why."""
         return tuple(_failure(jobs) for jobs in self.jobs.values() if not _complete(jobs))
@@ -71,7 +75,7 @@ class Watch:
             for failure in self.failures():
                 track.log_failure(self._store, failure, {})
         except Exception as error:  # a tracking store may fail in any way
-            return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            return f"not everything could be sent: {type(error).__name__}: {first_line(error)}"
         return ""
 
     def _follow(self) -> None:
@@ -127,5 +131,6 @@ def _complete(jobs: Sequence[Job]) -> bool:
 def _failure(jobs: Sequence[Job]) -> Failure:
     trial, folder = jobs[0].trial, jobs[0].folder
     status = folder.status()
-    reason = status.reason or f"it ended while {status.state}, without a word: was its process killed?"
+    silent = "it did not begin" if status.state == "waiting" else f"its process ended while {status.state}"
+    reason = status.reason or f"{silent}; the same command tries it again"
     return Failure(folder.identity, trial.task, trial.norm, trial.batch_size, trial.seed, reason)

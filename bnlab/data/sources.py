@@ -42,7 +42,7 @@ def locate(
     try:
         found = _search_root(name, root) or _search(name, cache_folder())
         if found is None and download:
-            found = _download(name, source, timeout)
+            found = _download(name, root, source, timeout)
     except OSError as error:
         raise DataError(
             f"{error.filename}: cannot be searched for {TITLES[name]} ({error.strerror})"
@@ -126,12 +126,12 @@ def _refuse_part(name: str, root: Path) -> None:
                 )
 
 
-def _download(name: str, source: str, timeout: float) -> tuple[Form, Path] | None:
+def _download(name: str, root: Path | None, source: str, timeout: float) -> tuple[Form, Path] | None:
     try:
         fetch(name, cache_folder(), timeout)
     except DataError as error:
         if source == "real":
-            raise
+            raise DataError(f"{error}; {_advice(name, root)}") from None
         log.warning("%s; the stand-in is used", error)
     return _search(name, cache_folder())
 
@@ -139,9 +139,13 @@ def _download(name: str, source: str, timeout: float) -> tuple[Form, Path] | Non
 def _without_files(name: str, root: Path | None, source: str) -> Source:
     if source == "auto":
         return stand_in_source(name)
+    raise DataError(f"{TITLES[name]} was not found; {_advice(name, root)}, or allow the download")
+
+
+def _advice(name: str, root: Path | None) -> str:
     places = " or ".join(str(place) for place in (root, cache_folder()) if place is not None)
     choices = " or ".join(", ".join(form.files) for form in FORMS[name])
-    raise DataError(f"{TITLES[name]} was not found: put {choices} into {places}, or allow the download")
+    return f"put {choices} into {places}"
 
 
 def _real_source(name: str, form: Form, folder: Path) -> Source:

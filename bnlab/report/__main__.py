@@ -17,14 +17,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--experiment", default="bnlab", help="MLflow experiment (default bnlab)")
     parser.add_argument("--sweep", help="a sweep's name or run id (default: the latest)")
     parser.add_argument("--out", type=Path, help="file to write (default reports/<sweep>.pdf)")
+    parser.add_argument("--csv", type=Path, help="also write the table of all cells here")
     options = parser.parse_args(arguments)
-    from bnlab import report, track
+    from bnlab import track
+    from bnlab.report.pdf import write
+    from bnlab.report.tables import cells
 
     uri = options.uri or f"sqlite:///{Path('runs').absolute()}/mlflow.db"
     try:
         store = track.connect(uri, options.experiment, create=False)
         sweep, readings = track.read_sweep(store, options.sweep)
-        print(report.write(sweep, readings, options.out or Path("reports") / f"{sweep.name}.pdf"))
+        print(write(sweep, readings, options.out or Path("reports") / f"{sweep.name}.pdf"))
+        if options.csv:
+            cells(readings, sweep.decays).to_csv(options.csv, index=False)
+            print(options.csv)
     except (track.TrackingError, OSError) as error:
         print(f"bnlab: {error}", file=sys.stderr)
         return 2

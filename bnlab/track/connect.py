@@ -18,6 +18,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
+from bnlab.records import first_line
+
 _REACH_SECONDS = 5.0
 
 
@@ -56,12 +58,6 @@ def connect(uri: str, experiment: str, create: bool = True) -> Store:
             return Store(client, _experiment(client, experiment, path, create))
     except Exception as error:
         raise TrackingError(f"track.uri {uri} cannot be used: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Cut an error down to the line that a person reads."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _experiment(client: MlflowClient, name: str, path: Path | None, create: bool) -> str:

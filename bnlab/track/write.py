@@ -109,7 +109,8 @@ def _log_cell(
     readings = [r for r in finished.readings if r.phase == phase and r.decay in (None, decay)]
     label = f"phase {str(phase).lower()} decay {decay:g} b{readings[0].eval_batch_size} n{readings[0].images}"
     params = {**_short(finished.trial), "decay": f"{decay:g}", "phase": str(phase).lower()}
-    name = f"{finished.name} d{decay:g} {'true' if phase else 'false'}"
+    # What tells cells apart comes first: the dashboard cuts long names.
+    name = f"{str(phase).lower()} d{decay:g} {finished.name}"
     run_id = _run(store, known.get(label), name, {**tags, "bnlab.cell": label}, finished.began_ms)
     store.client.log_batch(run_id, metrics=list(_cell_metrics(readings)), params=_params(params))
     store.client.set_terminated(run_id, "FINISHED", max(reading.time_ms for reading in readings))

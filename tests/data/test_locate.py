@@ -91,7 +91,7 @@ def test_real_data_that_is_nowhere_is_an_error_that_names_files_and_places(tmp_p
     with pytest.raises(DataError) as caught:
         locate("mnist", tmp_path, source="real")
     assert str(caught.value) == (
-        "MNIST was not found: put train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, "
+        "MNIST was not found; put train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, "
         "t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz or mnist.npz "
         f"into {tmp_path} or {cache}, or allow the download"
     )
@@ -189,3 +189,12 @@ def test_a_source_is_a_frozen_value(small_mnist):
     assert hash(source) == hash(locate("mnist", small_mnist))
     with pytest.raises(dataclasses.FrozenInstanceError):
         source.kind = "npz"
+
+
+def test_a_failed_download_of_real_data_says_what_to_put_where(monkeypatch, tmp_path):
+    def unreachable(name, folder, timeout):
+        raise DataError("MNIST could not be downloaded")
+
+    monkeypatch.setattr("bnlab.data.sources.fetch", unreachable)
+    with pytest.raises(DataError, match=r"could not be downloaded; put train-images.* or mnist\.npz into "):
+        locate("mnist", tmp_path, "real", download=True)
