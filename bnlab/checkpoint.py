@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bnlab.records import first_line
 from bnlab.science.tape import Column, MovingStatistics, Tape
 from bnlab.store import Folder, replacing
 
@@ -71,10 +72,34 @@ def load(path: Path) -> Checkpoint:
         CheckpointError: the file is missing, torn, or no checkpoint.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return Checkpoint(path, {name: archive[name] for name in archive.files})
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from None
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        if missing := {"columns", "losses", "moments"} - arrays.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None
+    return Checkpoint(path, arrays)
+
+
+def chain(folder: Folder, last: int | None = None) -> Iterator[tuple[int, Checkpoint]]:
+    """Load a trial's checkpoints in order, each with its step, and check that their tapes join.
+
+    Raises:
+        CheckpointError: one is missing between two others, or cannot be read.
+    """
+    done = 0
+    for step in folder.checkpoints():
+        if last is not None and step > last:
+            return
+        checkpoint = load(folder.checkpoint(step))
+        if len(checkpoint.losses) != step - done:
+            begin = step - len(checkpoint.losses)
+            raise CheckpointError(
+                f"{checkpoint.path} continues step {begin}, but the one before it ends at step {done}; "
+                "train.fresh=true trains again"
+            )
+        yield step, checkpoint
+        done = step
 
 
 def restore(
@@ -93,10 +118,13 @@ def restore(
 
 
 def moving_statistics(folder: Folder, step: int, decays: Sequence[float]) -> MovingStatistics:
-    """Replay a trial's tape up to a checkpoint."""
-    checkpoints = (load(folder.checkpoint(s)) for s in folder.checkpoints() if s <= step)
+    """Replay a trial's tape up to a checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or the tape has a hole.
+    """
     moving = None
-    for checkpoint in checkpoints:
+    for _, checkpoint in chain(folder, step):
         tape = checkpoint.tape
         moving = (moving or MovingStatistics(tape.columns, decays)).advance(tape)
     if moving is None:
@@ -106,8 +134,7 @@ def moving_statistics(folder: Folder, step: int, decays: Sequence[float]) -> Mov
 
 def losses(folder: Folder) -> np.ndarray:
     """Read the training loss of every step of a trial."""
-    parts = [load(folder.checkpoint(step)).losses for step in folder.checkpoints()]
-    return np.concatenate(parts) if parts else np.zeros(0)
+    return np.concatenate([np.zeros(0), *(checkpoint.losses for _, checkpoint in chain(folder))])
 
 
 def _assign(checkpoint: Checkpoint, part: str, variables: Sequence[keras.Variable]) -> None:
@@ -120,4 +147,5 @@ def _assign(checkpoint: Checkpoint, part: str, variables: Sequence[keras.Variabl
             raise CheckpointError(
                 f"{checkpoint.path}: {name} has shape {stored[name].shape}, the {part} wants {variable.shape}"
             )
+    for name, variable in wanted.items():
         variable.assign(stored[name])

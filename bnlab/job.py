@@ -97,13 +97,10 @@ def _do(job: Job) -> None:
 
 def _work(job: Job) -> None:
     machine.configure(job.trial.device, job.trial.threads)
-    import keras
-
     from bnlab.data import load
     from bnlab.measure import measure
     from bnlab.train import train
 
-    keras.backend.clear_session()
     folder, trial, images = job.folder, job.trial, load(job.source)
     folder.write_status(Status("training", 0, trial.steps))
     if not job.trained:

@@ -64,7 +64,9 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
     """
     pool = source.train - held_out_count(source.train)
     _fits("batch_size", settings.batch_size, pool, "training images")
-    _fits("measure.batch_size", settings.measure.batch_size or 1, source.test, "test images")
+    _fits(
+        "measure.batch_size", settings.measure.batch_size or settings.batch_size, source.test, "test images"
+    )
     task, train = settings.task, settings.train
     return Trial(
         task=task.name,
@@ -79,7 +81,7 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
         steps=_steps(settings, pool),
         optimizer=train.optimizer,
         learning_rate=_scaled_rate(settings),
-        momentum=train.momentum,
+        momentum=None if train.optimizer == "adam" else train.momentum or 0.0,
         schedule=train.schedule,
         device=device,
         threads=train.threads,

@@ -71,9 +71,7 @@ class Progress:
             self._console.print(self._summary(share), highlight=False)
 
     def _tell(self, identity: str, status: Status) -> None:
-        text = Text(
-            f"[{len(self._told)}/{len(self._trials)}] {self._trials[identity]}: {status.state}"
-        )
+        text = Text(f"[{len(self._told)}/{len(self._trials)}] {self._trials[identity]}: {status.state}")
         if status.reason:
             text.append(f" - {status.reason}", style="red")
         self._console.print(text)

@@ -111,6 +111,7 @@ def finished(jobs: Sequence[Job]) -> track.Finished:
     tags = folder.environment() | {
         "data.source": first.source.description,
         "data.stand_in": str(first.source.stand_in).lower(),
+        "threads": str(first.trial.threads),
         "checkpoint": str(folder.checkpoint(first.trial.steps)),
     }
     return track.Finished(

@@ -213,9 +213,15 @@ def test_what_training_cannot_see_changes_no_trial(planned, change):
     ],
 )
 def test_a_batch_larger_than_the_data_is_refused(planned, key, size, message):
-    planned(**{key: size - 1})
+    small = {"measure__batch_size": 8}
+    planned(**{**small, key: size - 1})
     with pytest.raises(SettingsError, match=f"^{message}$"):
-        planned(**{key: size})
+        planned(**{**small, key: size})
+
+
+def test_a_trial_batch_larger_than_the_test_set_needs_a_batch_size_to_measure_with(planned):
+    with pytest.raises(SettingsError, match=r"^measure\.batch_size .* got 361 of 360 test images$"):
+        planned(batch_size=361)
 
 
 @pytest.mark.parametrize(

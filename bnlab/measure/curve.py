@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from bnlab import models
-from bnlab.checkpoint import load, restore
+from bnlab.checkpoint import chain, restore
 from bnlab.data import Images
 from bnlab.data.order import probe, trained_on
 from bnlab.measure.evaluate import Evaluator
@@ -45,8 +45,7 @@ def measure(
     splits = _probes(trial, images, wanted)
     moving = None
     fixed = [decay for decay in decays if decay is not None]
-    for step in folder.checkpoints():
-        checkpoint = load(folder.checkpoint(step))
+    for step, checkpoint in chain(folder):
         tape = checkpoint.tape
         moving = (moving or MovingStatistics(tape.columns, fixed)).advance(tape)
         if step not in wanted.steps:

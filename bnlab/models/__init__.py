@@ -24,6 +24,8 @@ def build(trial: Trial, **norm_options: float) -> keras.Model:
     Returns:
         A built model from images (N, H, W, C), pixels in [0, 1], to logits (N, classes).
     """
+    # Names count up within a process; a restore finds variables by name, so each model starts afresh.
+    keras.backend.clear_session()
     keras.utils.set_random_seed(trial.seed)
     data = DATASETS[trial.data]
     options = {**dict(trial.options), **norm_options}

@@ -33,8 +33,8 @@ def keras_weights(decay: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Two float64 arrays of decay's shape.
 
     >>> kept, taken = keras_weights(0.9)
-    >>> float(kept + taken - 1)
-    -2.2351741811588166e-08
+    >>> round(float(kept + taken - 1) * 2**25, 2)
+    -0.75
     """
     decay = np.asarray(decay, np.float64)
     kept = decay.astype(np.float32).astype(np.float64)
@@ -72,11 +72,12 @@ def advance(average: np.ndarray, moments: np.ndarray, decays: Sequence[float] | 
 
 
 def replay_tolerance(decay: float, largest: float) -> float:
-    """Bound how far Keras's float32 average may lie from the exact one.
+    """Bound how far Keras's float32 average may lie from the exact one, in the worst case.
 
-    Each update rounds three times (two products, one sum), by at most half a float32 step of `largest`
-    in total twice over: an error of u * largest with u = 2^-23. Older errors decay like everything else
-    in the average, so they add up to at most u / (1 - decay) * largest.
+    With L the largest magnitude and h = 2^-24, half a float32 step: an update rounds decay * v (by at most
+    h decay L), (1 - decay) * m (h (1 - decay) L) and their sum (h L), together at most u L with u = 2^-23.
+    Older errors decay like everything else in the average, so they add up to at most u / (1 - decay) * L.
+    Errors of independent sign stay far below it.
 
     Args:
         decay: in [0, 1).

@@ -5,7 +5,9 @@ updates nothing, and can note the moments of what passed through it. Everything 
 dropout included - follows the phase that the model is called with. Afterwards the model is as it was.
 
 This replaces `call` on layer *instances*, so it holds for stock Keras layers, in eager mode, in
-`tf.function` and under XLA; with the batch's own statistics the arithmetic is Keras's own, bit for bit.
+`tf.function` and under XLA. For plain float32 layers (not masked, renormalized or synchronized) the
+arithmetic is Keras's own: whole-call batch statistics and fixed statistics give its outputs bit for bit.
+A function must be traced inside to use it, and one traced inside keeps it.
 """
 
 from __future__ import annotations
@@ -74,13 +76,13 @@ def probe(model: keras.Model, statistics: Statistics, notes: list[Note] | None =
     Raises:
         KeyError: fixed statistics lack a layer.
     """
-    layers = normalization_layers(model)
-    for layer in layers:
-        layer.call = _replacement(layer, statistics, notes)
+    calls = {layer: _replacement(layer, statistics, notes) for layer in normalization_layers(model)}
+    for layer, call in calls.items():
+        layer.call = call
     try:
         yield
     finally:
-        for layer in layers:
+        for layer in calls:
             del layer.call
 
 

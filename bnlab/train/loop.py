@@ -115,16 +115,17 @@ def _resume(
 
     Later ones go: each holds the tape since the one before, and there will be another one before.
     """
-    have, last = set(folder.checkpoints()), 0
+    have, last, found = set(folder.checkpoints()), 0, None
     for step in steps:
-        if step not in have:
+        candidate = checkpoint.load(folder.checkpoint(step)) if step in have else None
+        if candidate is None or len(candidate.losses) != step - last:
             break
-        last = step
+        last, found = step, candidate
     for step in have:
         if step > last:
             folder.checkpoint(step).unlink()
-    if last:
-        checkpoint.restore(checkpoint.load(folder.checkpoint(last)), model, descent)
+    if found:
+        checkpoint.restore(found, model, descent)
     return last
 
 

@@ -20,6 +20,7 @@ def optimizer(trial: Trial) -> keras.optimizers.Optimizer:
     rate = trial.learning_rate
     if trial.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, trial.steps, alpha=FINAL_SHARE)
+    # A name of its own, so that its variables are called the same in every process that restores them.
     if trial.optimizer == "adam":
-        return keras.optimizers.Adam(rate)
-    return keras.optimizers.SGD(rate, momentum=trial.momentum or 0.0)
+        return keras.optimizers.Adam(rate, name="adam")
+    return keras.optimizers.SGD(rate, momentum=trial.momentum or 0.0, name="sgd")

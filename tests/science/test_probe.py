@@ -110,7 +110,6 @@ def test_statistics_that_lack_a_layer_are_an_error(make, fixed_of, lacking):
         outputs(model, x, statistics)
 
 
-@pytest.mark.xfail(reason="layers before the one that is lacking keep their replaced call")
 def test_statistics_that_lack_a_layer_leave_nothing_behind(make, fixed_of):
     model, x = make("images")
     with pytest.raises(KeyError):

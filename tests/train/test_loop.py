@@ -182,7 +182,6 @@ def test_the_first_step_of_adam_goes_by_the_rate_against_the_gradients_sign(tria
         np.testing.assert_allclose(step[large], -0.01 * np.sign(gradient[large]), rtol=4e-3)
 
 
-@pytest.mark.xfail(reason="a second optimizer of one process is named sgd_1, and so are its variables")
 def test_training_goes_on_in_a_process_that_has_trained_before(trial, images, tmp_path):
     for steps in ((3, 6), (3, 5, 6)):
         train(trial, images, Folder(tmp_path), steps, lambda step, loss: None)
