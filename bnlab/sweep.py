@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,7 @@ from bnlab.compose import compose
 from bnlab.data import DataError
 from bnlab.job import Job, prepare
 from bnlab.machine import machine, versions
-from bnlab.records import Sweep, first_line
+from bnlab.records import Failure, Sweep, first_line
 from bnlab.settings import Settings, SettingsError, dotted
 
 if TYPE_CHECKING:
@@ -74,23 +73,29 @@ def prepared(checked: Sequence[Settings]) -> list[Job]:
 def _run(jobs: list[Job], store: Store, launch: Callable[[], None], console: Console) -> int:
     from bnlab.watch import Watch
 
-    began, started = time.monotonic(), datetime.now(UTC)
+    began = datetime.now(UTC)
     if jobs[0].settings.train.fresh:
         for job in jobs:
             job.folder.clear()
     untrained = {job.folder.identity for job in jobs if not job.trained}
     with Watch(jobs, store, console) as watch:
         trouble = "" if watch.complete() else _launched(launch)
-    problems = [trouble, watch.send()]
-    failures = watch.failures()
-    failed = {failure.trial for failure in failures}
-    sweep = Sweep(
+    problems = [problem for problem in (trouble, watch.send()) if problem]
+    sweep = _record(jobs, watch.failures(), untrained, began)
+    return _close(sweep, jobs[0].settings, store, console, problems)
+
+
+def _record(
+    jobs: Sequence[Job], failures: tuple[Failure, ...], untrained: set[str], began: datetime
+) -> Sweep:
+    """Write down what was asked and how it ended."""
+    return Sweep(
         name=jobs[0].settings.name,
-        started=started.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - began, 1),
+        started=began.isoformat(timespec="seconds"),
+        seconds=round((datetime.now(UTC) - began).total_seconds(), 1),
         command=shlex.join(["python", "-m", "bnlab", *sys.argv[1:]]),
-        trials=tuple(watch.jobs),
-        trained=len(untrained - failed),
+        trials=tuple(dict.fromkeys(job.folder.identity for job in jobs)),
+        trained=len(untrained - {failure.trial for failure in failures}),
         decays=tuple(sorted({decay for job in jobs for decay in job.settings.decay})),
         phases=tuple(sorted({phase for job in jobs for phase in job.settings.phase}, reverse=True)),
         measured={job.folder.identity: (job.wanted.eval_batch_size, job.wanted.images) for job in jobs},
@@ -99,7 +104,6 @@ def _run(jobs: list[Job], store: Store, launch: Callable[[], None], console: Con
         versions=versions(),
         machine=machine(),
     )
-    return _close(sweep, jobs[0].settings, store, console, [problem for problem in problems if problem])
 
 
 def _launched(launch: Callable[[], None]) -> str:
