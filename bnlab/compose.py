@@ -49,7 +49,7 @@ def compose(arguments: list[str]) -> list[Settings]:
         with initialize_config_dir(str(folder), version_base="1.3"):
             configs = _jobs(flags, extra)
             return [parse(OmegaConf.to_container(config, resolve=True)) for config in configs]
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise SettingsError(_explained(str(error))) from None
 
 
@@ -66,6 +66,8 @@ def _jobs(flags: Namespace, extra: list[str]) -> list[DictConfig]:
     config = hydra.compose_config(
         name, overrides, RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
     )
+    if config.hydra.job.chdir:
+        raise SettingsError("hydra.job.chdir must stay false: paths are relative to where you start")
     if config.hydra.mode != RunMode.MULTIRUN:
         single = hydra.compose_config(name, overrides, RunMode.RUN, with_log_configuration=False)
         return [_own(single)]

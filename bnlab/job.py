@@ -107,11 +107,8 @@ def _work(job: Job) -> None:
         folder.write_trial(trial, machine.environment())
         train(trial, images, folder, job.wanted.steps, _Progress(folder, trial.steps))
     folder.write_status(Status("measuring", trial.steps, trial.steps))
-    decays = job.to_measure
-    new = list(measure(trial, images, folder, job.wanted, decays))
-    size = job.wanted.eval_batch_size
-    kept = [old for old in folder.readings() if old.decay not in decays or old.eval_batch_size != size]
-    folder.write_readings(kept + new)
+    new = measure(trial, images, folder, job.wanted, job.to_measure)
+    folder.write_readings({reading.key: reading for reading in [*folder.readings(), *new]}.values())
 
 
 class _Progress:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bnlab.data import Source
 from bnlab.data.order import held_out_count, probe_size
-from bnlab.records import Reading, Trial
+from bnlab.records import Reading, Trial, made_so
 from bnlab.settings import Settings, SettingsError
 from bnlab.store import Folder
 
@@ -27,27 +27,37 @@ class Wanted:
         steps: of the curve, in order; the last one ends the trial.
         decays: None stands for phase true, which needs none.
         eval_batch_size: images that share statistics in phase true.
-        images: images in a test probe.
+        images, train_images: images in a probe of the test set, and of what was trained on.
     """
 
     steps: tuple[int, ...]
     decays: tuple[float | None, ...]
     eval_batch_size: int
     images: int
+    train_images: int
 
     def covers(self, reading: Reading) -> bool:
         """Tell whether a reading was made in the wanted way."""
-        size = self.images if reading.split == "test_probe" else reading.images
-        return (reading.eval_batch_size, reading.images) == (self.eval_batch_size, size)
+        return made_so(reading, self.way)
+
+    @property
+    def way(self) -> tuple[int, int, int]:
+        """The way to measure, as readings remember it."""
+        return self.eval_batch_size, self.images, self.train_images
 
 
 def wanted(settings: Settings, source: Source, trial: Trial) -> Wanted:
     """Say what a job wants to know of its trial."""
+    size = settings.measure.batch_size or settings.batch_size
+    # A probe holds at least one whole batch, where the data allow it.
+    images = max(settings.measure.images, size)
+    seen = min(trial.steps * trial.batch_size, source.train - held_out_count(source.train))
     return Wanted(
         steps=curve_steps(trial.steps, settings.measure.points),
         decays=(None, *(settings.decay if False in settings.phase else ())),
-        eval_batch_size=settings.measure.batch_size or settings.batch_size,
-        images=probe_size(source.test, settings.measure.images),
+        eval_batch_size=size,
+        images=probe_size(source.test, images),
+        train_images=probe_size(seen, images),
     )
 
 

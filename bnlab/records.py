@@ -80,6 +80,11 @@ class Reading:
     time_ms: int
 
     @property
+    def key(self) -> tuple:
+        """What was measured, apart from the values: a new reading replaces the old one of its key."""
+        return self.step, self.split, self.phase, self.decay, self.eval_batch_size, self.images
+
+    @property
     def cell(self) -> tuple[bool, float | None]:
         """The statistics it was measured under."""
         return self.phase, self.decay
@@ -109,7 +114,7 @@ class Sweep:
         trials: identities of all its trials, finished or not.
         trained: how many of them were trained in this sweep (the others were found finished).
         decays, phases: the swept values that training cannot see.
-        measured: trial -> (evaluation batch size, images of the test probe) of the readings that count.
+        measured: trial -> the way its readings were made, as `made_so` knows it.
         failures: one record for each trial that did not finish.
         settings: key (dotted) -> value, as shown to a person.
         versions: package -> version.
@@ -124,11 +129,21 @@ class Sweep:
     trained: int
     decays: tuple[float, ...]
     phases: tuple[bool, ...]
-    measured: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    measured: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
+
+
+def made_so(reading: Reading, way: tuple[int, int, int]) -> bool:
+    """Tell whether a reading was made in a way: (evaluation batch size, images of the test and train probe).
+
+    A trial may be measured in several ways; readings of different ways are never mixed.
+    """
+    size, test, train = way
+    images = {"test_probe": test, "train_probe": train}.get(reading.split, reading.images)
+    return (reading.eval_batch_size, reading.images) == (size, images)
 
 
 def first_line(error: BaseException) -> str:

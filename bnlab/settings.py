@@ -225,7 +225,8 @@ def _described(error: Any) -> str:  # noqa: ANN401
     key = ".".join(str(part) for part in _without_tag(error["loc"]) if not isinstance(part, int))
     if error["type"] == "extra_forbidden":
         group = ".".join(map(str, error["loc"][:-1])).replace(".", "=")
-        return f"{key} is not a setting{' of ' + group if group else ''}; remove it"
+        hint = "remove it" if group else nearest(key, list(Settings.model_fields))
+        return f"{key} is not a setting{' of ' + group if group else ''}; {hint}"
     if error["type"] == "value_error":
         rule = str(error["ctx"]["error"])
         return rule if rule.startswith(("at most", "adam", "norm.")) else f"{key} {rule}"

@@ -98,7 +98,7 @@ def _record(
         trained=len(untrained - {failure.trial for failure in failures}),
         decays=tuple(sorted({decay for job in jobs for decay in job.settings.decay})),
         phases=tuple(sorted({phase for job in jobs for phase in job.settings.phase}, reverse=True)),
-        measured={job.folder.identity: (job.wanted.eval_batch_size, job.wanted.images) for job in jobs},
+        measured={job.folder.identity: job.wanted.way for job in jobs},
         failures=failures,
         settings=_shown([job.settings for job in jobs]),
         versions=versions(),

@@ -10,6 +10,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from filelock import FileLock
 from rich.console import Console
 
 from bnlab import track
@@ -101,7 +102,9 @@ class Watch:
     def _send(self, identity: str) -> None:
         jobs = self.jobs[identity]
         if _complete(jobs):
-            track.log_trial(self._store, finished(jobs))
+            # Another sweep may send the same trial now; the second to come finds it sent.
+            with FileLock(jobs[0].folder.path / "send.lock"):
+                track.log_trial(self._store, finished(jobs))
 
 
 def finished(jobs: Sequence[Job]) -> track.Finished:
@@ -122,6 +125,7 @@ def finished(jobs: Sequence[Job]) -> track.Finished:
         losses=losses(folder),
         readings=folder.readings(),
         cells=sorted(cells),
+        way=first.wanted.way,
     )
 
 

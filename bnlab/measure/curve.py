@@ -60,7 +60,7 @@ def measure(
 def _probes(trial: Trial, images: Images, wanted: Wanted) -> dict[str, _Split]:
     """Draw the fixed images of each curve: some that the trial is trained on, some of the test set."""
     seen = trained_on(trial.seed, len(images.train_x), trial.steps * trial.batch_size)
-    train = probe(seen, wanted.images)
+    train = probe(seen, wanted.train_images)
     test = probe(np.arange(len(images.test_x)), wanted.images)
     return {
         "train_probe": (images.train_x[train], images.train_y[train]),

@@ -67,4 +67,4 @@ def paired_standard_error(differences: np.ndarray, batch_size: int = 1) -> float
 
 def _linearized(scores: Scores) -> np.ndarray:
     """Each image's share of the RMSE; a perfect score has a root of zero and no slope."""
-    return scores.squared / (2 * scores.rmse) if scores.rmse > 0 else np.zeros_like(scores.squared)
+    return np.zeros_like(scores.squared) if scores.rmse == 0 else scores.squared / (2 * scores.rmse)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +11,11 @@ from urllib.parse import urlparse
 
 # Before the import: MLflow otherwise looks up a host at start-up and retries a dead server for minutes.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
+import requests
 from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
@@ -73,7 +74,7 @@ def _experiment(client: MlflowClient, name: str, path: Path | None, create: bool
 
 def _database(uri: str) -> Path | None:
     """Name the file behind a SQLite address."""
-    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:") else None
 
 
 def _lock(path: Path | None) -> Any:  # noqa: ANN401
@@ -87,9 +88,16 @@ def _reach(uri: str) -> None:
     """Refuse a server that does not answer, in seconds instead of MLflow's minutes."""
     address = urlparse(uri)
     if address.scheme in ("http", "https"):
-        port = address.port or {"http": 80, "https": 443}[address.scheme]
-        socket.create_connection((address.hostname or "", port), timeout=_REACH_SECONDS).close()
-    elif address.scheme not in ("sqlite", "postgresql", "mysql", "mssql", "databricks", "uc"):
+        # Any answer will do; a server that accepts and stays silent is as bad as none.
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_REACH_SECONDS)
+    elif address.scheme.partition("+")[0] not in (
+        "sqlite",
+        "postgresql",
+        "mysql",
+        "mssql",
+        "databricks",
+        "uc",
+    ):
         raise ValueError(
             "it must be sqlite:///FILE, http(s)://HOST:PORT or another address of a database or server"
         )

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from mlflow.entities import Run
 
-from bnlab.records import Failure, Sweep
+from bnlab.records import Failure, Reading, Sweep, made_so
 from bnlab.store import parse_readings
 from bnlab.track.connect import Store, TrackingError
 from bnlab.track.write import READINGS, SWEEP
@@ -35,18 +35,13 @@ def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataF
         TrackingError: there is no such sweep.
     """
     sweep = _record(json.loads(_text(store, _sweep_run(store, wanted), SWEEP)))
-    tables = [_asked(_table(store, run), sweep) for run in _trial_runs(store, sweep.trials)]
+    tables = [_table(store, run, sweep) for run in _trial_runs(store, sweep.trials)]
     return sweep, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _asked(table: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
+def _asked(reading: Reading, sweep: Sweep, way: tuple[int, int, int]) -> bool:
     """Keep what this sweep asked for; a shared trial may hold readings that others wanted."""
-    size, images = sweep.measured[table["trial"].iloc[0]]
-    probe = (table["split"] != "test_probe") | (table["images"] == images)
-    cell = table["phase"] & (True in sweep.phases) | table["decay"].isin(sweep.decays) & (
-        False in sweep.phases
-    )
-    return table[probe & cell & (table["eval_batch_size"] == size)]
+    return made_so(reading, way) and reading.phase in sweep.phases and reading.decay in (None, *sweep.decays)
 
 
 def _sweep_run(store: Store, wanted: str | None) -> Run:
@@ -70,14 +65,19 @@ def _trial_runs(store: Store, trials: tuple[str, ...]) -> Iterable[Run]:
             max_results=_PAGE,
             page_token=token,
         )
-        yield from (run for run in page if run.data.tags["bnlab.trial"] in wanted)
+        for run in page:
+            if (trial := run.data.tags["bnlab.trial"]) in wanted:
+                wanted.remove(trial)  # one run each, the latest
+                yield run
         if not (token := page.token):
             return
 
 
-def _table(store: Store, run: Run) -> pd.DataFrame:
-    table = pd.DataFrame([asdict(reading) for reading in parse_readings(_text(store, run, READINGS))])
+def _table(store: Store, run: Run, sweep: Sweep) -> pd.DataFrame:
     params, tags = run.data.params, run.data.tags
+    way = sweep.measured[tags["bnlab.trial"]]
+    readings = parse_readings(_text(store, run, READINGS))
+    table = pd.DataFrame([asdict(reading) for reading in readings if _asked(reading, sweep, way)])
     own = {
         "trial": tags["bnlab.trial"],
         "task": params["task"],
@@ -98,7 +98,7 @@ def _text(store: Store, run: Run, name: str) -> str:
 
 def _record(raw: dict[str, Any]) -> Sweep:
     failures = tuple(Failure(**failure) for failure in raw.pop("failures"))
-    measured = {trial: (size, images) for trial, (size, images) in raw.pop("measured").items()}
+    measured = {trial: tuple(way) for trial, way in raw.pop("measured").items()}
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
     }

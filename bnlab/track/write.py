@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from bnlab.records import Failure, Reading, Sweep, Trial
+from bnlab.records import Failure, Reading, Sweep, Trial, made_so
 from bnlab.store import readings_table
 from bnlab.track.connect import Store
 
@@ -33,6 +33,7 @@ class Finished:
         losses: of every training step.
         readings: everything measured.
         cells: (phase, decay) pairs to show as runs of their own.
+        way: how the readings of the cells were made; the table holds those of every way.
     """
 
     trial: Trial
@@ -42,6 +43,7 @@ class Finished:
     losses: np.ndarray
     readings: Sequence[Reading]
     cells: Sequence[tuple[bool, float]]
+    way: tuple[int, int, int]
 
     @property
     def name(self) -> str:
@@ -52,7 +54,7 @@ class Finished:
     @property
     def digest(self) -> str:
         """Hash of all that is sent: equal digests need no second sending."""
-        content = repr((self.tags, self.readings, sorted(self.cells)))
+        content = repr((self.tags, self.readings, sorted(self.cells), self.way))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -106,9 +108,16 @@ def _log_cell(
     tags: Mapping[str, str],
 ) -> None:
     phase, decay = cell
-    readings = [r for r in finished.readings if r.phase == phase and r.decay in (None, decay)]
-    label = f"phase {str(phase).lower()} decay {decay:g} b{readings[0].eval_batch_size} n{readings[0].images}"
-    params = {**_short(finished.trial), "decay": f"{decay:g}", "phase": str(phase).lower()}
+    made = [reading for reading in finished.readings if made_so(reading, finished.way)]
+    readings = [r for r in made if r.phase == phase and r.decay in (None, decay)]
+    size, images, _ = finished.way
+    label = f"phase {str(phase).lower()} decay {decay:g} b{size} n{images}"
+    params = {
+        **_short(finished.trial),
+        "decay": f"{decay:g}",
+        "phase": str(phase).lower(),
+        "eval_batch_size": size,
+    }
     # What tells cells apart comes first: the dashboard cuts long names.
     name = f"{str(phase).lower()} d{decay:g} {finished.name}"
     run_id = _run(store, known.get(label), name, {**tags, "bnlab.cell": label}, finished.began_ms)

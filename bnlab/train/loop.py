@@ -63,9 +63,11 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
         losses, moments = [], []
         for a, b in _calls(start, stop, trial.batch_size):
             loss, rows = run(batches(trial.seed, count, trial.batch_size, a, b))
-            losses.append(_finite(loss.numpy(), a))
+            losses.append(_finite(loss.numpy(), a, trial))
             moments.append(rows.numpy())
             watch(b, float(losses[-1][-1]))
+        if not all(np.isfinite(variable).all() for variable in model.variables):
+            raise Diverged(f"the weights became infinite or NaN at step {stop} ({_pace(trial)})")
         tape = Tape(columns, np.concatenate(moments))
         checkpoint.save(folder.checkpoint(stop), model, descent, tape, np.concatenate(losses))
 
@@ -142,8 +144,13 @@ def _calls(start: int, stop: int, batch_size: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + length, stop)
 
 
-def _finite(losses: np.ndarray, first: int) -> np.ndarray:
+def _finite(losses: np.ndarray, first: int, trial: Trial) -> np.ndarray:
     broken = np.flatnonzero(~np.isfinite(losses))
     if len(broken):
-        raise Diverged(f"the loss became {losses[broken[0]]} at step {first + int(broken[0]) + 1}")
+        step = first + int(broken[0]) + 1
+        raise Diverged(f"the loss became {losses[broken[0]]} at step {step} ({_pace(trial)})")
     return losses
+
+
+def _pace(trial: Trial) -> str:
+    return f"{trial.optimizer}, learning rate {trial.learning_rate:g}; try a lower train.learning_rate"
