@@ -120,3 +120,13 @@ def test_the_report_can_be_drawn_again_from_the_store_alone(tiny_sweep, tmp_path
     assert main(arguments) == 0
     assert PdfReader(tmp_path / "again.pdf").pages[0].extract_text().startswith("bnlab")
     assert main([*arguments[:3], "nothing", *arguments[4:]]) == 2
+
+
+def test_two_ways_of_measuring_one_trial_do_not_disturb_each_other(tiny_sweep, run_line, tiny):
+    assert run_line(tiny_sweep, "name=other_way", "measure.batch_size=4", *tiny) == 0
+    store = track.connect(URI.format(tiny_sweep), "bnlab", create=False)
+    _, first = track.read_sweep(store, "tiny")
+    _, second = track.read_sweep(store, "other_way")
+    assert set(first["eval_batch_size"]) == {16}
+    assert set(second["eval_batch_size"]) == {4}
+    assert len(first[first["norm"] == "batch"]) == len(second)

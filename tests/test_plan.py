@@ -227,10 +227,13 @@ def test_a_trial_batch_larger_than_the_test_set_needs_a_batch_size_to_measure_wi
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, Wanted(curve_steps(600, 12), (None, 0.9, 0.99), 32, 90)),  # 90: a quarter of 360
-        ({"phase": True}, Wanted(curve_steps(600, 12), (None,), 32, 90)),
-        ({"phase": False}, Wanted(curve_steps(600, 12), (None, 0.9, 0.99), 32, 90)),
-        ({"measure": {"points": 1, "batch_size": 4, "images": 7}}, Wanted((600,), (None, 0.9, 0.99), 4, 7)),
+        ({}, Wanted(curve_steps(600, 12), (None, 0.9, 0.99), 32, 90, 323)),  # 90: a quarter of 360
+        ({"phase": True}, Wanted(curve_steps(600, 12), (None,), 32, 90, 323)),
+        ({"phase": False}, Wanted(curve_steps(600, 12), (None, 0.9, 0.99), 32, 90, 323)),
+        (
+            {"measure": {"points": 1, "batch_size": 4, "images": 7}},
+            Wanted((600,), (None, 0.9, 0.99), 4, 7, 7),
+        ),
     ],
 )
 def test_what_a_job_wants_to_know(settings, changes, expected):
@@ -274,10 +277,10 @@ TRUE, NINE, SLOW = ([reading(1, decay), reading(5, decay)] for decay in (None, 0
     ],
 )
 def test_what_is_left_to_measure(readings, left):
-    assert unmeasured(readings, Wanted((1, 5), (None, 0.9, 0.99), 32, 90)) == left
+    assert unmeasured(readings, Wanted((1, 5), (None, 0.9, 0.99), 32, 90, 323)) == left
 
 
 def test_phase_true_alone_needs_no_decay():
-    alone = Wanted((1, 5), (None,), 32, 90)
+    alone = Wanted((1, 5), (None,), 32, 90, 323)
     assert unmeasured(TRUE, alone) == ()
     assert unmeasured(NINE, alone) == (None,)

@@ -1,10 +1,13 @@
 """MLflow holds every reading once, however often it is sent, and gives it back to the last bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bnlab import track
 from bnlab.records import Failure, Reading, Sweep, Trial
+from bnlab.store import readings_table
 
 TRIAL = Trial(
     task="mnist",
@@ -48,13 +51,14 @@ FINISHED = track.Finished(
     losses=np.linspace(2, 1, 10),
     readings=READINGS,
     cells=[(phase, decay) for phase in (True, False) for decay in (0.5, 0.9)],
+    way=(4, 64, 64),
 )
 FAILURE = Failure("0123456789ab", "mnist", "batch", 4, 0, "the loss became nan at step 3")
 
 
 def sweep(**changes):
     asked = {"trials": ("0123456789ab",), "decays": (0.5, 0.9), "phases": (True, False)}
-    measured = {"0123456789ab": (4, 64)}
+    measured = {"0123456789ab": (4, 64, 64)}
     fixed = {
         "name": "s",
         "started": "2026-01-01T00:00:00+00:00",
@@ -75,8 +79,6 @@ def runs(store, query=""):
 
 
 def test_sending_a_trial_twice_changes_nothing(store):
-    from dataclasses import replace
-
     track.log_trial(store, FINISHED)
     again = replace(FINISHED, tags={**FINISHED.tags, "more": "x"})  # another digest: it is sent again
     track.log_trial(store, again)
@@ -155,6 +157,7 @@ def test_the_latest_sweep_of_a_name_is_read_and_a_missing_one_named(store):
         ("http://127.0.0.1:9", "refused"),
         ("ftp://somewhere", "it must be"),
         ("nonsense", "it must be"),
+        ("sqlite:///", "it must be"),
         ("sqlite:////proc/none/mlflow.db", "proc"),
     ],
 )
@@ -168,3 +171,25 @@ def test_reading_makes_no_store(tmp_path):
     with pytest.raises(track.TrackingError, match="no such database"):
         track.connect(f"sqlite:///{tmp_path}/mlflow.db", "bnlab", create=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_readings_made_in_another_way_reach_neither_cells_nor_reports(store):
+    other = [replace(r, eval_batch_size=9, rmse=9.0) for r in READINGS]
+    track.log_trial(store, replace(FINISHED, readings=[*other, *READINGS]))
+    for run in runs(store, "tags.`bnlab.kind` = 'cell'"):
+        history = store.client.get_metric_history(run.info.run_id, "rmse")
+        assert [point.value for point in history] == [0.1 + 1 / 3, 0.1 + 10 / 3]
+    track.log_sweep(store, sweep())
+    assert set(track.read_sweep(store)[1]["eval_batch_size"]) == {4}
+
+
+def test_a_trial_that_was_sent_twice_is_read_once(store):
+    track.log_trial(store, FINISHED)
+    [run] = runs(store, "tags.`bnlab.kind` = 'trial'")
+    twin = store.client.create_run(store.experiment, tags=run.data.tags).info.run_id
+    for key, value in run.data.params.items():
+        store.client.log_param(twin, key, value)
+    store.client.log_text(twin, readings_table(READINGS), "readings.csv")
+    store.client.set_terminated(twin)
+    track.log_sweep(store, sweep())
+    assert len(track.read_sweep(store)[1]) == len(READINGS)

@@ -1,5 +1,5 @@
 """Restored checkpoint x statistics -> readings and gaps."""
 
-from bnlab.measure.curve import measure
+from bnlab.measure.curve import NotFinite, measure
 
-__all__ = ["measure"]
+__all__ = ["NotFinite", "measure"]

@@ -25,6 +25,10 @@ _NO_GAP = {metric: Difference(float("nan"), float("nan")) for metric in METRICS}
 _Split = tuple[np.ndarray, np.ndarray]
 
 
+class NotFinite(Exception):
+    """A network gives infinite or NaN outputs with its own batch statistics; the message names the step."""
+
+
 def measure(
     trial: Trial, images: Images, folder: Folder, wanted: Wanted, decays: Sequence[float | None]
 ) -> Iterator[Reading]:
@@ -83,6 +87,11 @@ def _readings(
 ) -> Iterator[Reading]:
     size = common["eval_batch_size"]
     batch = classifier_scores(evaluator(split[0], Batch(size)), split[1])
+    if not np.isfinite(batch.rmse):
+        # The loss of the last step is that of the weights before it: only here does it show.
+        raise NotFinite(
+            f"the outputs at step {common['step']} are not finite; try a lower train.learning_rate"
+        )
     yield _reading(common, True, None, batch, _NO_GAP)
     known: dict[bytes, Scores] = {}
     for decay in moving.decays:

@@ -22,6 +22,7 @@ from mlflow.tracking import MlflowClient
 from bnlab.records import first_line
 
 _REACH_SECONDS = 5.0
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql", "databricks", "uc")
 
 
 class TrackingError(Exception):
@@ -90,14 +91,7 @@ def _reach(uri: str) -> None:
     if address.scheme in ("http", "https"):
         # Any answer will do; a server that accepts and stays silent is as bad as none.
         requests.get(f"{uri.rstrip('/')}/health", timeout=_REACH_SECONDS)
-    elif address.scheme.partition("+")[0] not in (
-        "sqlite",
-        "postgresql",
-        "mysql",
-        "mssql",
-        "databricks",
-        "uc",
-    ):
+    elif uri == "sqlite:///" or address.scheme.partition("+")[0] not in _DATABASES:
         raise ValueError(
             "it must be sqlite:///FILE, http(s)://HOST:PORT or another address of a database or server"
         )

@@ -52,7 +52,7 @@ def grouped(trial):
 @pytest.fixture(scope="session")
 def wanted():
     """Steps 2 and 6; batches of 8; probes of 15 test images and 12 that were trained on: both wrap round."""
-    return Wanted(steps=(2, 6), decays=(None, 0.5, 0.9), eval_batch_size=8, images=15)
+    return Wanted(steps=(2, 6), decays=(None, 0.5, 0.9), eval_batch_size=8, images=15, train_images=12)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,9 @@ from scipy.special import log_softmax
 
 from bnlab import models
 from bnlab.data.order import batches, probe
-from bnlab.measure import measure
+from bnlab.measure import NotFinite, measure
+from bnlab.store import Folder
+from bnlab.train import train
 
 DECAYS = (None, 0.5, 0.9)
 
@@ -169,3 +171,11 @@ def test_group_normalization_has_no_gap_by_measurement(grouped, images, trained,
     assert len(found) == len(CURVE) * 2
     gaps = [abs(gap) for r in found for gap in (r.rmse_gap, r.accuracy_gap, r.loss_gap)]
     assert max(gaps) < 1e-6
+
+
+def test_what_the_last_step_broke_is_no_reading(trial, images, wanted, tmp_path):
+    # Its loss is that of the weights before it, and these are still finite numbers, of 1e37.
+    hot = replace(trial, learning_rate=1e38, steps=1, schedule="constant")
+    train(hot, images, Folder(tmp_path), (1,), lambda step, loss: None)
+    with pytest.raises(NotFinite, match=r"^the outputs at step 1 are not finite"):
+        list(measure(hot, images, Folder(tmp_path), replace(wanted, steps=(1,)), DECAYS))
