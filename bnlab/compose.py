@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -57,8 +58,8 @@ def _flags(arguments: list[str]) -> Namespace:
     return get_args_parser().parse_args(arguments)
 
 
-def _jobs(flags: Namespace, extra: list[str]) -> list[DictConfig]:
-    """Do what Hydra will do: expand a sweep and compose each of its jobs."""
+def _jobs(flags: Namespace, extra: list[str]) -> Iterable[DictConfig]:
+    """Do what Hydra will do: expand a sweep and compose its jobs, each when it is asked for."""
     hydra, name = _hydra(), flags.config_name or CONFIG
     if flags.multirun:
         extra = [*extra, "hydra.mode=MULTIRUN"]
@@ -77,7 +78,7 @@ def _jobs(flags: Namespace, extra: list[str]) -> list[DictConfig]:
         params + config.hydra.overrides.task
     )
     [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return [_own(loader.load_sweep_config(config, overrides)) for overrides in batch]
+    return (_own(loader.load_sweep_config(config, overrides)) for overrides in batch)
 
 
 def _own(config: DictConfig) -> DictConfig:
