@@ -5,7 +5,11 @@ import sys
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
+import numpy as np
 import pytest
+
+from bnlab.data import Images
+from bnlab.records import Trial
 
 TINY = [
     "data.download=false",
@@ -15,6 +19,37 @@ TINY = [
     "measure.points=4",
     "measure.images=64",
 ]
+
+
+@pytest.fixture(scope="session")
+def images():
+    """200 + 60 images of noise; 48 of the 180 to train on are seen in six steps of eight."""
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (260, 28, 28, 1), np.uint8), rng.integers(0, 10, 260)
+    return Images(pixels[:200], labels[:200], pixels[200:], labels[200:])
+
+
+@pytest.fixture(scope="session")
+def trial():
+    return Trial(
+        task="mnist",
+        data="mnist",
+        fingerprint="noise",
+        model="convnet",
+        widths=(4, 8),
+        norm="batch",
+        options=(("center", True), ("epsilon", 1e-3), ("scale", True)),
+        batch_size=8,
+        seed=0,
+        steps=6,
+        optimizer="sgd",
+        learning_rate=0.1,
+        momentum=0.9,
+        schedule="cosine",
+        device="cpu",
+        threads=1,
+        xla=False,
+    )
 
 
 @pytest.fixture(scope="session")

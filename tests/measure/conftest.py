@@ -3,45 +3,11 @@
 from dataclasses import replace
 
 import keras
-import numpy as np
 import pytest
 
-from bnlab.data import Images
 from bnlab.plan import Wanted
-from bnlab.records import Trial
 from bnlab.store import Folder
 from bnlab.train import train
-
-
-@pytest.fixture(scope="session")
-def images():
-    """200 + 60 images of noise; 48 of the 180 to train on are seen in six steps of eight."""
-    rng = np.random.default_rng(0)
-    pixels, labels = rng.integers(0, 256, (260, 28, 28, 1), np.uint8), rng.integers(0, 10, 260)
-    return Images(pixels[:200], labels[:200], pixels[200:], labels[200:])
-
-
-@pytest.fixture(scope="session")
-def trial():
-    return Trial(
-        task="mnist",
-        data="mnist",
-        fingerprint="noise",
-        model="convnet",
-        widths=(4, 8),
-        norm="batch",
-        options=(("center", True), ("epsilon", 1e-3), ("scale", True)),
-        batch_size=8,
-        seed=0,
-        steps=6,
-        optimizer="sgd",
-        learning_rate=0.1,
-        momentum=0.9,
-        schedule="cosine",
-        device="cpu",
-        threads=1,
-        xla=False,
-    )
 
 
 @pytest.fixture(scope="session")
