@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bnlab.records import Failure
+from bnlab.records import Failure, label
 from bnlab.report import tables
 
 _SHOWN = 12
@@ -59,8 +59,7 @@ def _accuracies(row: Any) -> tuple[float, float]:  # noqa: ANN401
 def show_failures(console: Console, failures: Sequence[Failure]) -> None:
     """Print every trial that failed, with its reason."""
     for f in failures:
-        name = f"{f.task} {f.norm} b{f.batch_size} s{f.seed}"
-        console.print(f"failed: {name}: {f.reason}", style="red", highlight=False, markup=False)
+        console.print(f"failed: {label(f)}: {f.reason}", style="red", highlight=False, markup=False)
 
 
 def dashboard(uri: str) -> str:

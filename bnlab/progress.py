@@ -11,18 +11,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bnlab.records import Trial
 from bnlab.store import Status
 
 ENDED = ("done", "failed")
 # A trial's measuring takes about as long as a third of it.
 _MEASURING_SHARE = 0.35
 _LINE_SECONDS = 15.0
-
-
-def label(trial: Trial) -> str:
-    """Name a trial for a person, briefly."""
-    return f"{trial.task} {trial.norm} b{trial.batch_size} s{trial.seed}"
 
 
 class Progress:

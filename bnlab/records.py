@@ -84,11 +84,6 @@ class Reading:
         """What was measured, apart from the values: a new reading replaces the old one of its key."""
         return self.step, self.split, self.phase, self.decay, self.eval_batch_size, self.images
 
-    @property
-    def cell(self) -> tuple[bool, float | None]:
-        """The statistics it was measured under."""
-        return self.phase, self.decay
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -134,6 +129,11 @@ class Sweep:
     settings: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
+
+
+def label(trial: Trial | Failure) -> str:
+    """Name a trial for a person, briefly: task, norm, batch size, seed."""
+    return f"{trial.task} {trial.norm} b{trial.batch_size} s{trial.seed}"
 
 
 def made_so(reading: Reading, way: tuple[int, int, int]) -> bool:

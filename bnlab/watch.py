@@ -16,8 +16,8 @@ from rich.console import Console
 from bnlab import track
 from bnlab.checkpoint import losses
 from bnlab.job import Job
-from bnlab.progress import Progress, label
-from bnlab.records import Failure, first_line
+from bnlab.progress import Progress
+from bnlab.records import Failure, first_line, label
 from bnlab.store import Status
 
 _LOOK_SECONDS = 0.5

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from bnlab.records import Failure, Reading, Sweep, Trial, made_so
+from bnlab.records import Failure, Reading, Sweep, Trial, label, made_so
 from bnlab.store import readings_table
 from bnlab.track.connect import Store
 
@@ -48,8 +48,7 @@ class Finished:
     @property
     def name(self) -> str:
         """A short name for the dashboard."""
-        trial = self.trial
-        return f"{trial.task} {trial.norm} b{trial.batch_size} s{trial.seed}"
+        return label(self.trial)
 
     @property
     def digest(self) -> str:
@@ -81,9 +80,8 @@ def log_trial(store: Store, finished: Finished) -> None:
 def log_failure(store: Store, failure: Failure, tags: Mapping[str, str]) -> None:
     """Record a trial that failed, as a FAILED run that says why."""
     known = {run.data.tags.get("bnlab.cell", ""): run for run in _find(store, failure.trial)}
-    name = f"{failure.task} {failure.norm} b{failure.batch_size} s{failure.seed}"
     own = {"bnlab.kind": "trial", "bnlab.trial": failure.trial, "bnlab.reason": failure.reason[:5000]}
-    run_id = _run(store, known.get(""), name, {**tags, **own})
+    run_id = _run(store, known.get(""), label(failure), {**tags, **own})
     params = {key: value for key, value in asdict(failure).items() if key not in ("trial", "reason")}
     store.client.log_batch(run_id, params=_params(params))
     store.client.set_terminated(run_id, "FAILED")
@@ -111,7 +109,7 @@ def _log_cell(
     made = [reading for reading in finished.readings if made_so(reading, finished.way)]
     readings = [r for r in made if r.phase == phase and r.decay in (None, decay)]
     size, images, _ = finished.way
-    label = f"phase {str(phase).lower()} decay {decay:g} b{size} n{images}"
+    tag = f"phase {str(phase).lower()} decay {decay:g} b{size} n{images}"
     params = {
         **_short(finished.trial),
         "decay": f"{decay:g}",
@@ -120,7 +118,7 @@ def _log_cell(
     }
     # What tells cells apart comes first: the dashboard cuts long names.
     name = f"{str(phase).lower()} d{decay:g} {finished.name}"
-    run_id = _run(store, known.get(label), name, {**tags, "bnlab.cell": label}, finished.began_ms)
+    run_id = _run(store, known.get(tag), name, {**tags, "bnlab.cell": tag}, finished.began_ms)
     store.client.log_batch(run_id, metrics=list(_cell_metrics(readings)), params=_params(params))
     store.client.set_terminated(run_id, "FINISHED", max(reading.time_ms for reading in readings))
 

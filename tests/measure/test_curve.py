@@ -137,7 +137,7 @@ def test_the_test_set_is_measured_at_the_last_step_only(readings):
 def test_readings_say_how_they_were_made(readings):
     assert {(r.split, r.images) for r in readings} == {("train_probe", 12), ("test_probe", 15), ("test", 60)}
     assert {(r.samples_seen, r.eval_batch_size) for r in readings} == {(16, 8), (48, 8)}
-    assert {r.cell for r in readings} == {(True, None), (False, 0.5), (False, 0.9)}
+    assert {(r.phase, r.decay) for r in readings} == {(True, None), (False, 0.5), (False, 0.9)}
 
 
 def test_phase_true_alone_is_the_same_phase_true(trial, images, folder, wanted, readings):
