@@ -43,14 +43,12 @@ def exported(folder: Folder, decay: float, step: int | None = None) -> keras.Mod
         raise ExportError(f"trial {folder.identity} has no checkpoint at step {step}; it has {steps}")
     trial = folder.trial()
     from bnlab import models
-    from bnlab.science.probe import normalization_layers
+    from bnlab.science.probe import put_statistics
 
-    model = models.build(trial, **({"momentum": decay} if trial.norm == "batch" else {}))
+    moves = trial.norm in ("batch", "ghost")
+    model = models.build(trial, **({"momentum": decay} if moves else {}))
     restore(load(folder.checkpoint(step)), model)
-    statistics = moving_statistics(folder, step, [decay]).at(decay)
-    for layer in normalization_layers(model):
-        layer.moving_mean.assign(statistics[layer.name][0])
-        layer.moving_variance.assign(statistics[layer.name][1])
+    put_statistics(model, moving_statistics(folder, step, [decay]).at(decay))
     return model
 
 

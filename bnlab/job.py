@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from bnlab import machine
-from bnlab.data import Source, locate
+from bnlab.data import Source, in_sequences, locate
 from bnlab.plan import Wanted, identity, is_trained, plan, unmeasured, wanted
-from bnlab.records import Trial, first_line
+from bnlab.records import Reading, Trial, first_line
 from bnlab.settings import Data, Settings, parse
 from bnlab.store import Folder, Status, trial_folder
 
@@ -60,7 +63,7 @@ def prepare(settings: Settings, parent: bool = False) -> Job:
         settings: the job's.
         parent: fetch the data set where it is missing, and verify it; once, before any job starts.
     """
-    source = _source(settings.task.data, settings.data, parent)
+    source = in_sequences(_source(settings.task.data, settings.data, parent), settings.task.frames)
     trial = plan(settings, source, machine.resolve(settings.device.name))
     return Job(settings, source, trial, wanted(settings, source, trial))
 
@@ -98,7 +101,6 @@ def _do(job: Job) -> None:
 def _work(job: Job) -> None:
     machine.configure(job.trial.device, job.trial.threads)
     from bnlab.data import load
-    from bnlab.measure import measure
     from bnlab.train import train
 
     folder, trial, images = job.folder, job.trial, load(job.source)
@@ -107,8 +109,22 @@ def _work(job: Job) -> None:
         folder.write_trial(trial, machine.environment())
         train(trial, images, folder, job.wanted.steps, _Progress(folder, trial.steps))
     folder.write_status(Status("measuring", trial.steps, trial.steps))
-    new = measure(trial, images, folder, job.wanted, job.to_measure)
+    new = _elsewhere(_measured, job) if job.settings.measure.new_process else _measured(job)
     folder.write_readings({reading.key: reading for reading in [*folder.readings(), *new]}.values())
+
+
+def _measured(job: Job) -> list[Reading]:
+    machine.configure(job.trial.device, job.trial.threads)
+    from bnlab.data import load
+    from bnlab.measure import measure
+
+    return list(measure(job.trial, load(job.source), job.folder, job.wanted, job.to_measure))
+
+
+def _elsewhere(function: Callable[[Job], list[Reading]], job: Job) -> list[Reading]:
+    """Call in a process that shares nothing with this one but the files."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(function, job).result()
 
 
 class _Progress:

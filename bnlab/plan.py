@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, dataclass, fields
 
 import numpy as np
@@ -28,6 +28,8 @@ class Wanted:
         decays: None stands for phase true, which needs none.
         eval_batch_size: images that share statistics in phase true.
         images, train_images: images in a probe of the test set, and of what was trained on.
+        final: the split that is read whole at the last step.
+        drills: ways to restore the last checkpoint that are tried out.
     """
 
     steps: tuple[int, ...]
@@ -35,6 +37,8 @@ class Wanted:
     eval_batch_size: int
     images: int
     train_images: int
+    final: str = "test"
+    drills: tuple[str, ...] = ()
 
     def covers(self, reading: Reading) -> bool:
         """Tell whether a reading was made in the wanted way."""
@@ -48,7 +52,7 @@ class Wanted:
 
 def wanted(settings: Settings, source: Source, trial: Trial) -> Wanted:
     """Say what a job wants to know of its trial."""
-    size = settings.measure.batch_size or settings.batch_size
+    size = settings.measure.batch_size or settings.together
     # A probe holds at least one whole batch, where the data allow it.
     images = max(settings.measure.images, size)
     seen = min(trial.steps * trial.batch_size, source.train - held_out_count(source.train))
@@ -58,6 +62,8 @@ def wanted(settings: Settings, source: Source, trial: Trial) -> Wanted:
         eval_batch_size=size,
         images=probe_size(source.test, images),
         train_images=probe_size(seen, images),
+        final=settings.measure.final,
+        drills=settings.measure.drills,
     )
 
 
@@ -74,9 +80,7 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
     """
     pool = source.train - held_out_count(source.train)
     _fits("batch_size", settings.batch_size, pool, "training images")
-    _fits(
-        "measure.batch_size", settings.measure.batch_size or settings.batch_size, source.test, "test images"
-    )
+    _fits("measure.batch_size", settings.measure.batch_size or settings.together, source.test, "test images")
     task, train = settings.task, settings.train
     return Trial(
         task=task.name,
@@ -85,7 +89,8 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
         model=task.model,
         widths=task.widths,
         norm=settings.norm.name,
-        options=tuple(sorted(settings.norm.model_dump(exclude={"name"}).items())),
+        # An option that is not given is not passed: a new one changes no older trial.
+        options=tuple(sorted(settings.norm.model_dump(exclude={"name"}, exclude_none=True).items())),
         batch_size=settings.batch_size,
         seed=settings.seed,
         steps=_steps(settings, pool),
@@ -96,6 +101,7 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
         device=device,
         threads=train.threads,
         xla=_xla(settings, device),
+        details=task.details,
     )
 
 
@@ -138,12 +144,21 @@ def unmeasured(readings: Iterable[Reading], wanted: Wanted) -> tuple[float | Non
 
     A gap needs both phases on the same images, so whatever is missing brings phase true along.
     """
-    seen: dict[float | None, set[int]] = {}
-    for reading in readings:
-        if reading.split == "test_probe" and wanted.covers(reading):
-            seen.setdefault(reading.decay, set()).add(reading.step)
-    missing = tuple(decay for decay in wanted.decays if not set(wanted.steps) <= seen.get(decay, set()))
+    seen = {
+        (reading.decay, reading.step, reading.split, reading.drill)
+        for reading in readings
+        if wanted.covers(reading)
+    }
+    missing = tuple(decay for decay in wanted.decays if not set(_asked(wanted, decay)) <= seen)
     return missing if None in missing or not missing else (None, *missing)
+
+
+def _asked(wanted: Wanted, decay: float | None) -> Iterator[tuple]:
+    """List what has to be read under one decay: (decay, step, split, drill)."""
+    yield from ((decay, step, "test_probe", "") for step in wanted.steps)
+    last = (decay, wanted.steps[-1], wanted.final)
+    yield (*last, "")
+    yield from ((*last, drill) for drill in wanted.drills if decay is not None)
 
 
 def _fits(key: str, size: int, available: int, what: str) -> None:

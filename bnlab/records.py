@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Options: TypeAlias = tuple[tuple[str, bool | int | float | str], ...]
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Trial:
         steps: optimizer steps of the whole run (the cosine schedule knows its end).
         optimizer, learning_rate, momentum, schedule: the rate is the scaled one.
         device, threads, xla: they change rounding, and rounding changes results.
+        details: of the network, where they differ from its defaults, sorted by name: `bias`, `deviation`,
+            `dropout`, `frames`, `freeze`, `weight_decay`.
     """
 
     task: str
@@ -30,7 +35,7 @@ class Trial:
     model: str
     widths: tuple[int, ...]
     norm: str
-    options: tuple[tuple[str, bool | int | float], ...]
+    options: Options
     batch_size: int
     seed: int
     steps: int
@@ -41,6 +46,7 @@ class Trial:
     device: str
     threads: int
     xla: bool
+    details: Options = ()
 
 
 @dataclass(frozen=True)
@@ -50,15 +56,20 @@ class Reading:
     Attributes:
         step: optimizer steps of the checkpoint.
         samples_seen: images trained on by then.
-        split: `train_probe` or `test_probe` (fixed images), or `test` (the whole test set).
+        split: `train_probe` or `test_probe` (fixed images), `test` (the whole test set) or `train` (all
+            images trained on).
         phase: True for the batch's own statistics, False for moving ones.
         decay: of the moving statistics; None with phase true, which does not depend on it.
         eval_batch_size: images that shared statistics in phase true.
         images: how many were measured.
-        rmse, accuracy, loss: see `bnlab.science.scores`; accuracy is NaN for regressors.
+        rmse, accuracy, loss: see `bnlab.science.scores`; for regressors accuracy is NaN and loss the
+            mean squared error.
         *_gap, *_gap_se: phase false minus phase true on the same images, and its paired standard
             error; NaN with phase true.
         time_ms: when it was measured, ms since 1970; kept, so that sending it again changes nothing.
+        drill: how the checkpoint was restored, where it was not simply restored; gaps are then taken
+            against phase true of the intact model.
+        constant_rmse: of the best constant predictor on the same images: what knowing nothing gets.
     """
 
     step: int
@@ -78,11 +89,14 @@ class Reading:
     loss_gap: float
     loss_gap_se: float
     time_ms: int
+    drill: str = ""
+    constant_rmse: float = float("nan")
 
     @property
     def key(self) -> tuple:
         """What was measured, apart from the values: a new reading replaces the old one of its key."""
-        return self.step, self.split, self.phase, self.decay, self.eval_batch_size, self.images
+        way = self.eval_batch_size, self.images, self.drill
+        return self.step, self.split, self.phase, self.decay, *way
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,7 @@ class Sweep:
         trained: how many of them were trained in this sweep (the others were found finished).
         decays, phases: the swept values that training cannot see.
         measured: trial -> the way its readings were made, as `made_so` knows it.
+        final: the split that is read whole when training is over, `test` or `train`.
         failures: one record for each trial that did not finish.
         settings: key (dotted) -> value, as shown to a person.
         versions: package -> version.
@@ -125,6 +140,7 @@ class Sweep:
     decays: tuple[float, ...]
     phases: tuple[bool, ...]
     measured: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    final: str = "test"
     failures: tuple[Failure, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

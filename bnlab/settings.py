@@ -59,11 +59,39 @@ class Task(_Group):
 
     name: str
     data: Literal["mnist", "cifar"]
-    model: Literal["convnet", "resnet20"]
+    model: Literal["convnet", "convnet_5x5", "resnet20", "autoencoder", "sequence"]
     widths: OneOrMore[Positive]
     samples: Positive
     learning_rate: Annotated[float, Field(gt=0)]
     xla_up_to: Annotated[int, Field(ge=0)]
+    bias: bool | None = None
+    deviation: Annotated[float, Field(gt=0)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    frames: Positive | None = None
+    freeze: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _details_fit_the_network(self) -> Task:
+        if self.dropout and self.model in ("autoencoder", "sequence"):
+            raise ValueError(f"task.dropout must be 0 for model {self.model}, got {self.dropout:g}")
+        if (self.frames is None) == (self.model == "sequence"):
+            raise ValueError(f"task.frames is for model sequence alone, got {self.frames} for {self.model}")
+        return self
+
+    @property
+    def details(self) -> tuple[tuple[str, Any], ...]:
+        """What differs from the network's defaults, sorted by name."""
+        names = ("bias", "deviation", "dropout", "frames", "freeze", "weight_decay")
+        values = {name: getattr(self, name) for name in names}
+        default = {name: Task.model_fields[name].default for name in names}
+        return tuple((name, value) for name, value in values.items() if value != default[name])
+
+
+class NoNorm(_Group):
+    """`norm=none` has no options."""
+
+    name: Literal["none"]
 
 
 class _Norm(_Group):
@@ -78,11 +106,63 @@ class BatchNorm(_Norm):
     name: Literal["batch"]
 
 
-class GroupNorm(_Norm):
-    """Options of `norm=group`."""
+class GhostNorm(_Norm):
+    """Options of `norm=ghost`."""
+
+    name: Literal["ghost"]
+    virtual_batch_size: Positive
+
+
+class BatchRenorm(_Norm):
+    """Options of `norm=batch_renorm`; the ramp's ends are shares of the run."""
+
+    name: Literal["batch_renorm"]
+    r_max: Annotated[float, Field(ge=1)]
+    d_max: Annotated[float, Field(ge=0)]
+    momentum: Decay
+    warm_up: Annotated[float, Field(ge=0, lt=1)]
+    r_ramp: Annotated[float, Field(gt=0, le=1)]
+    d_ramp: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _ramps_follow_the_warm_up(self) -> BatchRenorm:
+        for name in ("r_ramp", "d_ramp"):
+            if getattr(self, name) <= self.warm_up:
+                raise ValueError(
+                    f"norm.{name} must end after norm.warm_up={self.warm_up:g}, got {getattr(self, name):g}"
+                )
+        return self
+
+
+class _PerImage(_Norm):
+    beta_initializer: str | None = None
+    gamma_initializer: str | None = None
+    beta_regularizer: str | None = None
+    gamma_regularizer: str | None = None
+    beta_constraint: str | None = None
+    gamma_constraint: str | None = None
+
+
+class GroupNorm(_PerImage):
+    """Options of `norm=group`; words are Keras's own, such as `ones`, `l2` and `non_neg`."""
 
     name: Literal["group"]
     groups: Positive
+
+
+class LayerNorm(_PerImage):
+    """Options of `norm=layer`: group normalization with one group."""
+
+    name: Literal["layer"]
+
+
+class InstanceNorm(_PerImage):
+    """Options of `norm=instance`: group normalization with one group per channel."""
+
+    name: Literal["instance"]
+
+
+Norm: TypeAlias = BatchNorm | GhostNorm | BatchRenorm | GroupNorm | LayerNorm | InstanceNorm | NoNorm
 
 
 class Data(_Group):
@@ -126,12 +206,23 @@ class Train(_Group):
         return self
 
 
+Drill: TypeAlias = Literal[
+    "intact", "not_saved", "overwritten", "renamed", "other_epsilon", "not_run", "text"
+]
+
+
 class Measure(_Group):
     """What is measured on a trial's checkpoints."""
 
     points: Annotated[int, Field(ge=1, le=1000)] = 12
     images: Positive = 512
     batch_size: Positive | None = None
+    final: Literal["test", "train"] = "test"
+    drills: Annotated[
+        tuple[Drill, ...], BeforeValidator(lambda value: tuple(_listed(value))), AfterValidator(_distinct)
+    ] = ()
+    histograms: bool = False
+    new_process: bool = False
 
 
 class Track(_Group):
@@ -152,7 +243,7 @@ class Settings(_Group):
     """One job, checked: a trial and the decays and phases to measure it under."""
 
     task: Task
-    norm: Annotated[BatchNorm | GroupNorm, Field(discriminator="name")]
+    norm: Annotated[Norm, Field(discriminator="name")]
     data: Data
     device: Device
     train: Train
@@ -170,12 +261,32 @@ class Settings(_Group):
     def _groups_divide_channels(self) -> Settings:
         groups = getattr(self.norm, "groups", 1)
         for width in self.task.widths:
+            if groups > width:
+                raise ValueError(
+                    f"norm.groups must not exceed the channels of any layer: {groups} groups are more than "
+                    f"{width} channels (task.widths={list(self.task.widths)})"
+                )
             if width % groups:
                 raise ValueError(
                     f"norm.groups must divide the channels of every layer: {groups} groups do not divide "
                     f"{width} channels (task.widths={list(self.task.widths)})"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _virtual_batches_divide_the_batch(self) -> Settings:
+        size = getattr(self.norm, "virtual_batch_size", self.batch_size)
+        if self.batch_size > size and self.batch_size % size:
+            raise ValueError(
+                f"norm.virtual_batch_size must divide batch_size or exceed it: {size} does not divide "
+                f"{self.batch_size}"
+            )
+        return self
+
+    @property
+    def together(self) -> int:
+        """Images that share their statistics in training."""
+        return min(self.batch_size, getattr(self.norm, "virtual_batch_size", self.batch_size))
 
     @property
     def folder(self) -> Path:
@@ -229,7 +340,7 @@ def _described(error: Any) -> str:  # noqa: ANN401
         return f"{key} is not a setting{' of ' + group if group else ''}; {hint}"
     if error["type"] == "value_error":
         rule = str(error["ctx"]["error"])
-        return rule if rule.startswith(("at most", "adam", "norm.")) else f"{key} {rule}"
+        return rule if rule.startswith(("at most", "adam", "norm.", "task.")) else f"{key} {rule}"
     rule = error["msg"].replace("Input should be", "must be").replace("Field required", "is missing")
     return f"{key} {rule}, got {error['input']!r}"
 

@@ -72,8 +72,8 @@ class Folder:
     def trial(self) -> Trial:
         """Read the settings back."""
         raw = read_json(self.path / "trial.json")["trial"]
-        options = tuple((name, value) for name, value in raw["options"])
-        return Trial(**{**raw, "widths": tuple(raw["widths"]), "options": options})
+        pairs = {key: tuple((n, v) for n, v in raw.get(key, ())) for key in ("options", "details")}
+        return Trial(**{**raw, "widths": tuple(raw["widths"]), **pairs})
 
     def environment(self) -> dict[str, str]:
         """Read what the trial ran on."""
@@ -156,7 +156,9 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
 
 
 def _reading(row: dict[str, str]) -> Reading:
-    return Reading(**{name: _CONVERT[kind](row[name]) for name, kind in Reading.__annotations__.items()})
+    kinds = Reading.__annotations__.items()
+    # A column that an older table lacks has its default.
+    return Reading(**{name: _CONVERT[kind](row[name]) for name, kind in kinds if name in row})
 
 
 _CONVERT: dict[str, Callable[[str], Any]] = {

@@ -99,6 +99,7 @@ def _record(
         decays=tuple(sorted({decay for job in jobs for decay in job.settings.decay})),
         phases=tuple(sorted({phase for job in jobs for phase in job.settings.phase}, reverse=True)),
         measured={job.folder.identity: job.wanted.way for job in jobs},
+        final=jobs[0].wanted.final,
         failures=failures,
         settings=_shown([job.settings for job in jobs]),
         versions=versions(),

@@ -85,7 +85,7 @@ def changed(value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, tuple):
-        return value[:-1]
+        return value[:-1] or (("bias", True),)
     return f"{value}x" if isinstance(value, str) else value * 2 + 1
 
 
@@ -258,7 +258,10 @@ def reading(step, decay, split="test_probe", eval_batch_size=32, images=90):
     return Reading(**known, eval_batch_size=eval_batch_size, images=images, **numbers, time_ms=0)
 
 
-TRUE, NINE, SLOW = ([reading(1, decay), reading(5, decay)] for decay in (None, 0.9, 0.99))
+TRUE, NINE, SLOW = (
+    [reading(1, decay), reading(5, decay), reading(5, decay, split="test", images=360)]
+    for decay in (None, 0.9, 0.99)
+)
 
 
 @pytest.mark.parametrize(
@@ -268,6 +271,7 @@ TRUE, NINE, SLOW = ([reading(1, decay), reading(5, decay)] for decay in (None, 0
         (TRUE, (None, 0.9, 0.99)),  # phase true is measured again, for the gaps
         (TRUE + NINE, (None, 0.99)),
         (TRUE + NINE + SLOW[:1], (None, 0.99)),  # a step is missing
+        (TRUE + NINE + SLOW[:2], (None, 0.99)),  # the whole test set is missing
         (NINE + SLOW, (None,)),
         (TRUE + NINE + SLOW, ()),
         ([*TRUE, *NINE, *SLOW, reading(3, 0.99)], ()),
@@ -278,6 +282,18 @@ TRUE, NINE, SLOW = ([reading(1, decay), reading(5, decay)] for decay in (None, 0
 )
 def test_what_is_left_to_measure(readings, left):
     assert unmeasured(readings, Wanted((1, 5), (None, 0.9, 0.99), 32, 90, 323)) == left
+
+
+@pytest.mark.parametrize(("asked", "left"), [("test", ()), ("train", (None, 0.9))])
+def test_another_final_split_is_to_be_measured(asked, left):
+    assert unmeasured(TRUE + NINE, Wanted((1, 5), (None, 0.9), 32, 90, 323, final=asked)) == left
+
+
+def test_drills_are_to_be_measured_at_the_end_under_each_decay():
+    wanted = Wanted((1, 5), (None, 0.9, 0.99), 32, 90, 323, drills=("renamed",))
+    drilled = [replace(reading(5, decay, split="test"), drill="renamed") for decay in (0.9, 0.99)]
+    assert unmeasured(TRUE + NINE + SLOW + drilled[:1], wanted) == (None, 0.99)
+    assert unmeasured(TRUE + NINE + SLOW + drilled, wanted) == ()
 
 
 def test_phase_true_alone_needs_no_decay():

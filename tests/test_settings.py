@@ -46,7 +46,7 @@ def test_a_value_out_of_range_is_refused_in_one_line(overrides, message):
         (["train.epoch=3"], "train.epoch is not a setting; did you mean 'train.epochs'?"),
         (["norm=goup"], "norm=goup is not an option; did you mean 'group'?"),
         (["+experiment=phase_swep"], "experiment=phase_swep is not an option; did you mean 'phase_sweep'?"),
-        (["task=imagenet"], "task=imagenet is not an option; valid are: cifar, cifar_resnet20, mnist"),
+        (["data=imagenet"], "data=imagenet is not an option; valid are: auto, real"),
         (["batch_size=2,8"], "add --multirun"),
     ],
 )

@@ -11,12 +11,14 @@ checksum of the very bytes that it decodes, and hands over read-only arrays.
     download    the one place that talks to the internet, under a deadline
     decode      bytes -> arrays, pure, distrustful
     images      load: Source -> Images
+    sequences   images -> sequences of images
     standins    the two embedded sets
     order       which images a step sees
 """
 
 from bnlab.data.datasets import DATASETS, DataError, Dataset, Images, Source
 from bnlab.data.images import load
+from bnlab.data.sequences import in_sequences
 from bnlab.data.sources import locate
 
-__all__ = ["DATASETS", "DataError", "Dataset", "Images", "Source", "load", "locate"]
+__all__ = ["DATASETS", "DataError", "Dataset", "Images", "Source", "in_sequences", "load", "locate"]

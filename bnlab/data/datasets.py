@@ -51,7 +51,8 @@ class Source:
         fingerprint: identity of the pixels and labels: the same for every form of the same images.
         description: what a report says about the data.
         stand_in: whether these are not the images that the name promises.
-        train, test: number of images in either split.
+        train, test: number of images in either split, or of sequences.
+        frames: images in a sequence; None stands for single images.
 
     """
 
@@ -63,6 +64,7 @@ class Source:
     stand_in: bool
     train: int
     test: int
+    frames: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +72,10 @@ class Images:
     """A whole data set in memory; its arrays are read-only, because trials of one process share them.
 
     Attributes:
-        train_x, test_x: pixels 0..255, uint8 of shape (images, height, width, channels).
-        train_y, test_y: labels, int64 of shape (images,).
+        train_x, test_x: pixels 0..255, uint8 of shape (images, height, width, channels); of sequences,
+            (sequences, frames, height, width, channels).
+        train_y, test_y: labels, int64 of shape (images,); of sequences, targets, float32 of shape
+            (sequences, frames).
 
     """
 

@@ -11,6 +11,7 @@ import numpy as np
 from bnlab.data.datasets import DATASETS, DataError, Images, Source
 from bnlab.data.decode import Shape, decode_batch, decode_idx, decode_npz, read_members
 from bnlab.data.forms import BATCH_FILES, BATCH_FOLDER, IDX_FILES, read
+from bnlab.data.sequences import sequences
 from bnlab.data.standins import stand_in
 
 
@@ -22,7 +23,8 @@ def load(source: Source) -> Images:
         source: what `locate` returned.
 
     Returns:
-        Pixels uint8 0..255 of shape (images, height, width, channels) and int64 labels.
+        Pixels uint8 0..255 of shape (images, height, width, channels) and int64 labels; sequences of them
+        where the source says so.
 
     Raises:
         DataError: a file that is gone, differs from the published one, or cannot be decoded.
@@ -33,6 +35,11 @@ def load(source: Source) -> Images:
     ((1437, 28, 28, 1), dtype('uint8'), array([7, 3, 9, 3, 1]))
 
     """
+    images = _images(source)
+    return sequences(images, source.frames) if source.frames else images
+
+
+def _images(source: Source) -> Images:
     if source.path is None:
         return stand_in(source.name)
     images = READERS[source.kind](source.path)

@@ -66,7 +66,12 @@ def probe(candidates: np.ndarray, wanted: int) -> np.ndarray:
 
     Random, because the test files are ordered: MNIST's first thousand images are harder than its last.
     """
-    return np.random.default_rng(_PROBE_SEED).permutation(candidates)[: probe_size(len(candidates), wanted)]
+    return shuffled(candidates)[: probe_size(len(candidates), wanted)]
+
+
+def shuffled(candidates: np.ndarray) -> np.ndarray:
+    """Put image numbers into a fixed random order."""
+    return np.random.default_rng(_PROBE_SEED).permutation(candidates)
 
 
 def probe_size(candidates: int, wanted: int) -> int:

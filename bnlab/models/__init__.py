@@ -3,30 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import keras
 
 from bnlab.data import DATASETS
-from bnlab.models.convnet import convnet
+from bnlab.models.autoencoder import autoencoder
+from bnlab.models.block import Block, conv_norm_relu
+from bnlab.models.convnet import convnet, convnet_5x5
+from bnlab.models.goals import GOALS, Goal, network_inputs
 from bnlab.models.resnet import resnet20
+from bnlab.models.sequence import sequence
 from bnlab.records import Trial
 
-MODELS: Mapping[str, Callable[..., keras.Model]] = {"convnet": convnet, "resnet20": resnet20}
+__all__ = ["GOALS", "MODELS", "Goal", "build", "network_inputs"]
+
+_Builder = Callable[[Trial, Block, Mapping[str, Any]], keras.Model]
+
+
+def _classifier(network: Callable[..., keras.Model]) -> _Builder:
+    def built(trial: Trial, block: Block, own: Mapping[str, Any]) -> keras.Model:
+        data = DATASETS[trial.data]
+        return network(data.shape, data.classes, trial.widths, block, **own)
+
+    return built
+
+
+MODELS: Mapping[str, _Builder] = {
+    "convnet": _classifier(convnet),
+    "convnet_5x5": _classifier(convnet_5x5),
+    "resnet20": _classifier(resnet20),
+    "autoencoder": lambda trial, block, own: autoencoder(DATASETS[trial.data].shape, trial.widths, block),
+    "sequence": lambda trial, block, own: sequence(
+        DATASETS[trial.data].shape, own["frames"], trial.widths, block
+    ),
+}
+# Details of a trial that are the network's; the others are those of its blocks.
+_OWN = ("dropout", "frames")
 
 
 def build(trial: Trial, **norm_options: float) -> keras.Model:
     """Build a trial's network with the initial weights of its seed.
 
     Args:
-        trial: names the network, its widths, its normalizer and seed.
+        trial: names the network, its widths, its details, its normalizer and seed.
         norm_options: added to the normalizer's own, such as a `momentum` for an exported model.
 
     Returns:
-        A built model from images (N, H, W, C), pixels in [0, 1], to logits (N, classes).
+        A built model; `network_inputs` makes what it takes, `GOALS[trial.model]` says what it gives.
     """
     # Names count up within a process; a restore finds variables by name, so each model starts afresh.
     keras.backend.clear_session()
     keras.utils.set_random_seed(trial.seed)
-    data = DATASETS[trial.data]
-    options = {**dict(trial.options), **norm_options}
-    return MODELS[trial.model](data.shape, data.classes, trial.widths, trial.norm, options)
+    details: dict[str, Any] = dict(trial.details)
+    own = {name: details.pop(name) for name in _OWN if name in details}
+    block = partial(
+        conv_norm_relu, norm=trial.norm, options={**dict(trial.options), **norm_options}, **details
+    )
+    return MODELS[trial.model](trial, block, own)

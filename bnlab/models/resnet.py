@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import keras
 from keras import layers, ops
 
-from bnlab.models.block import conv_norm, conv_norm_relu
+from bnlab.models.block import Block
+from bnlab.models.convnet import logits
 
 Tensor: TypeAlias = Any
 BLOCKS_PER_STAGE = 3
 
 
 def resnet20(
-    shape: Sequence[int], classes: int, widths: Sequence[int], norm: str, options: Mapping[str, Any]
+    shape: Sequence[int], classes: int, widths: Sequence[int], block: Block, dropout: float = 0.0
 ) -> keras.Model:
     """Build ResNet-20: one convolution, three residual blocks per width, a global mean, a dense layer.
 
@@ -23,18 +24,18 @@ def resnet20(
     multiply-adds per 32x32x3 image. Shortcuts are the paper's option A: no parameters.
     """
     image = keras.Input(tuple(shape), name="image")
-    x = conv_norm_relu(image, widths[0], "stem", norm, options)
+    x = block(image, widths[0], "stem")
     for stage, width in enumerate(widths, start=1):
-        for block in range(1, BLOCKS_PER_STAGE + 1):
-            stride = 2 if stage > 1 and block == 1 else 1
-            x = _residual(x, width, f"stage{stage}_block{block}", norm, options, stride)
+        for number in range(1, BLOCKS_PER_STAGE + 1):
+            stride = 2 if stage > 1 and number == 1 else 1
+            x = _residual(x, width, f"stage{stage}_block{number}", block, stride)
     x = layers.GlobalAveragePooling2D(name="mean")(x)
-    return keras.Model(image, layers.Dense(classes, name="logits")(x), name="resnet20")
+    return keras.Model(image, logits(x, classes, dropout), name="resnet20")
 
 
-def _residual(x: Tensor, width: int, name: str, norm: str, options: Mapping[str, Any], stride: int) -> Tensor:
-    y = conv_norm_relu(x, width, f"{name}_a", norm, options, stride)
-    y = conv_norm(y, width, f"{name}_b", norm, options)
+def _residual(x: Tensor, width: int, name: str, block: Block, stride: int) -> Tensor:
+    y = block(x, width, f"{name}_a", stride=stride)
+    y = block(y, width, f"{name}_b", relu=False)
     y = layers.Add(name=f"{name}_add")([_shortcut(x, width, stride, name), y])
     return layers.ReLU(name=f"{name}_relu")(y)
 

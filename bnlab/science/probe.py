@@ -5,9 +5,10 @@ updates nothing, and can note the moments of what passed through it. Everything 
 dropout included - follows the phase that the model is called with. Afterwards the model is as it was.
 
 This replaces `call` on layer *instances*, so it holds for stock Keras layers, in eager mode, in
-`tf.function` and under XLA. For plain float32 layers (not masked, renormalized or synchronized) the
-arithmetic is Keras's own: whole-call batch statistics and fixed statistics give its outputs bit for bit.
-A function must be traced inside to use it, and one traced inside keeps it.
+`tf.function` and under XLA. For plain float32 layers (not masked or synchronized) the arithmetic is
+Keras's own: whole-call batch statistics and fixed statistics give its outputs bit for bit. A frozen layer
+(`trainable = False`) is left alone: Keras never gives it batch statistics, whatever the phase. A function
+must be traced inside to use it, and one traced inside keeps it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
+import numpy as np
 from keras import ops
 
 Tensor: TypeAlias = Any
@@ -27,14 +29,18 @@ NormLayer: TypeAlias = Any  # keras.layers.BatchNormalization, which has no type
 
 @dataclass(frozen=True)
 class Batch:
-    """Statistics of the batch itself (phase true), over groups of `size` consecutive images.
+    """Statistics of the batch itself (phase true), as in training.
 
     Attributes:
-        size: images that share their statistics; it must divide the number of images in a call.
-            None takes the whole call as one batch, as in training.
+        groups: equal consecutive parts of a call, each normalized by its own statistics; 1 takes the whole
+            call as one batch. Parts are counted, not images: a layer may see several frames of each.
+        clip: bounds (r_max, d_max) of batch renormalization; None takes the layer's own.
+        update: let the averages that batch renormalization trains with take note of the batch.
     """
 
-    size: int | None = None
+    groups: int = 1
+    clip: tuple[Tensor, Tensor] | None = None
+    update: bool = False
 
 
 # layer name -> (mean, variance), each (channels,): phase false, or any other fixed statistics.
@@ -64,19 +70,40 @@ def normalization_layers(model: keras.Model) -> list[NormLayer]:
     return found
 
 
+def switched_layers(model: keras.Model) -> list[NormLayer]:
+    """List the normalization layers that have two phases: all but the frozen ones."""
+    return [layer for layer in normalization_layers(model) if layer.trainable]
+
+
+def own_statistics(model: keras.Model) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Read the moving statistics that a model's layers hold: layer -> (mean, variance), float32 arrays."""
+    found = switched_layers(model)
+    return {layer.name: (np.array(layer.moving_mean), np.array(layer.moving_variance)) for layer in found}
+
+
+def put_statistics(model: keras.Model, statistics: Fixed) -> None:
+    """Write moving statistics into a model's layers, as if it had been trained with them."""
+    for layer in switched_layers(model):
+        mean, variance = statistics[layer.name]
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(variance)
+        if layer.renorm:
+            layer.moving_stddev.assign(np.sqrt(variance + layer.epsilon))
+
+
 @contextmanager
 def probe(model: keras.Model, statistics: Statistics, notes: list[Note] | None = None) -> Iterator[None]:
     """Normalize by `statistics` while inside; leave nothing behind.
 
     Args:
-        model: any built Keras model; its variables are read, never written.
-        statistics: `Batch` or, for every normalization layer, fixed (mean, variance).
+        model: any built Keras model; its variables are read, never written (but see `Batch.update`).
+        statistics: `Batch` or, for every layer that is not frozen, fixed (mean, variance).
         notes: with `Batch`, one entry per call of a layer is appended: what it saw.
 
     Raises:
         KeyError: fixed statistics lack a layer.
     """
-    calls = {layer: _replacement(layer, statistics, notes) for layer in normalization_layers(model)}
+    calls = {layer: _replacement(layer, statistics, notes) for layer in switched_layers(model)}
     for layer, call in calls.items():
         layer.call = call
     try:
@@ -93,8 +120,8 @@ def outputs(model: keras.Model, x: Tensor, statistics: Statistics) -> Tensor:
 
     Args:
         model: any built Keras model.
-        x: (images, ...) inputs; with `Batch(b)`, b divides the number of images.
-        statistics: `Batch(b)` for phase true, fixed ones for phase false and everything else.
+        x: (images, ...) inputs; with `Batch(groups)` their number is a multiple of groups.
+        statistics: `Batch(groups)` for phase true, fixed ones for phase false and everything else.
     """
     with probe(model, statistics):
         return model(x, training=False)
@@ -102,7 +129,7 @@ def outputs(model: keras.Model, x: Tensor, statistics: Statistics) -> Tensor:
 
 def _replacement(layer: NormLayer, statistics: Statistics, notes: list[Note] | None) -> Callable[..., Tensor]:
     if isinstance(statistics, Batch):
-        return _batch_call(layer, statistics.size, notes)
+        return _batch_call(layer, statistics, notes)
     mean, variance = statistics[layer.name]
 
     def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
@@ -112,13 +139,13 @@ def _replacement(layer: NormLayer, statistics: Statistics, notes: list[Note] | N
     return call
 
 
-def _batch_call(layer: NormLayer, size: int | None, notes: list[Note] | None) -> Callable[..., Tensor]:
+def _batch_call(layer: NormLayer, batch: Batch, notes: list[Note] | None) -> Callable[..., Tensor]:
     calls = itertools.count()
 
     def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
         # One call over many batches at once: groups of images become an axis of their own.
-        grouped = inputs if size is None else ops.reshape(inputs, (-1, size, *inputs.shape[1:]))
-        lead = 0 if size is None else 1
+        lead = int(batch.groups > 1)
+        grouped = ops.reshape(inputs, (batch.groups, -1, *inputs.shape[1:])) if lead else inputs
         channel = layer.axis % inputs.ndim + lead
         axes = [axis for axis in range(lead, grouped.ndim) if axis != channel]
         mean, variance = ops.moments(grouped, axes, keepdims=True)
@@ -126,9 +153,29 @@ def _batch_call(layer: NormLayer, size: int | None, notes: list[Note] | None) ->
         if notes is not None:
             flat = (-1, spread[channel])
             notes.append(Note(layer.name, next(calls), ops.reshape(mean, flat), ops.reshape(variance, flat)))
-        return ops.reshape(_normalized(layer, grouped, mean, variance, spread), ops.shape(inputs))
+        corrections = _corrections(layer, batch, mean, variance, spread) if layer.renorm else (None, None)
+        return ops.reshape(
+            _normalized(layer, grouped, mean, variance, spread, *corrections), ops.shape(inputs)
+        )
 
     return call
+
+
+def _corrections(
+    layer: NormLayer, batch: Batch, mean: Tensor, variance: Tensor, spread: list[int]
+) -> tuple[Tensor, Tensor]:
+    """Compute r and d of batch renormalization (Ioffe, arXiv 1702.03275, algorithm 1), as constants."""
+    own = layer.renorm_clipping
+    r_max, d_max = batch.clip or (own.get("rmax", np.inf), own.get("dmax", np.inf))
+    deviation = ops.sqrt(variance + layer.epsilon)
+    kept = ops.reshape(ops.maximum(layer.renorm_stddev, layer.epsilon**0.5), spread)
+    r = ops.clip(deviation / kept, 1 / r_max, r_max)
+    d = ops.clip((mean - ops.reshape(layer.renorm_mean, spread)) / kept, -d_max, d_max)
+    if batch.update:
+        for average, seen in ((layer.renorm_mean, mean), (layer.renorm_stddev, deviation)):
+            share = layer.renorm_momentum
+            average.assign(average * share + ops.reshape(seen, average.shape) * (1.0 - share))
+    return ops.stop_gradient(r), ops.stop_gradient(d)
 
 
 def _broadcast_shape(layer: NormLayer, rank: int, axis: int) -> list[int]:
@@ -137,9 +184,29 @@ def _broadcast_shape(layer: NormLayer, rank: int, axis: int) -> list[int]:
     return shape
 
 
-def _normalized(layer: NormLayer, x: Tensor, mean: Tensor, variance: Tensor, spread: list[int]) -> Tensor:
+def _normalized(
+    layer: NormLayer,
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    spread: list[int],
+    r: Tensor | None = None,
+    d: Tensor | None = None,
+) -> Tensor:
     """Scale and shift in the closed form x * inv + (beta - mean * inv), in Keras's order of operations."""
+    scale, offset = _scale_and_offset(layer, spread, r, d)
     inv = ops.rsqrt(variance + layer.epsilon)
-    inv = inv * ops.reshape(layer.gamma, spread) if layer.scale else inv
-    shift = ops.reshape(layer.beta, spread) - mean * inv if layer.center else -mean * inv
-    return x * inv + shift
+    inv = inv if scale is None else inv * scale
+    return x * inv + (-mean * inv if offset is None else offset - mean * inv)
+
+
+def _scale_and_offset(
+    layer: NormLayer, spread: list[int], r: Tensor | None, d: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Fold the corrections of batch renormalization into scale and offset: (x r + d) gamma + beta."""
+    scale = ops.reshape(layer.gamma, spread) if layer.scale else None
+    offset = ops.reshape(layer.beta, spread) if layer.center else None
+    if r is None or d is None:
+        return scale, offset
+    shift = d if scale is None else d * scale
+    return r if scale is None else r * scale, shift if offset is None else shift + offset

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_BLOCK = 1024
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -61,15 +63,42 @@ def classifier_scores(logits: np.ndarray, labels: np.ndarray) -> Scores:
     return Scores(squared, correct, -log_p[np.arange(len(labels)), labels])
 
 
-def regressor_scores(outputs: np.ndarray, targets: np.ndarray) -> Scores:
-    """Score a regressor: squared error against the targets, which is also the loss.
+def regressor_scores(outputs: np.ndarray, targets: np.ndarray, unit: float = 1.0) -> Scores:
+    """Score a regressor: mean squared error per image, which stands for the loss too.
 
     Args:
-        outputs, targets: (images, ...) of one shape.
+        outputs: (images, ...).
+        targets: of the same shape, in units of 1 / `unit`: 255 for pixels as bytes.
 
     >>> regressor_scores(np.array([[1.0, 3.0]]), np.array([[1.0, 1.0]])).rmse
     1.4142135623730951
     """
-    error = np.asarray(outputs, np.float64) - np.asarray(targets, np.float64)
-    squared = (error**2).reshape(len(error), -1).mean(axis=1)
+    parts = [_squared(outputs[part], targets[part], unit) for part in _blocks(len(outputs))]
+    squared = np.concatenate(parts)
     return Scores(squared, np.full(len(squared), np.nan), squared)
+
+
+def constant_rmse(targets: np.ndarray, unit: float = 1.0) -> float:
+    """Compute the RMSE of the constant that fits targets best, their mean: sqrt(mean_k var_i(t_ik)).
+
+    A model that does no better knows nothing of its images.
+
+    Args:
+        targets: (images, ...), in units of 1 / `unit`.
+
+    >>> constant_rmse(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    0.7071067811865476
+    """
+    mean = targets.mean(axis=0, dtype=np.float64) / unit
+    squared = [_squared(mean[None], targets[part], unit) for part in _blocks(len(targets))]
+    return float(np.sqrt(np.concatenate(squared).mean()))
+
+
+def _blocks(count: int) -> list[slice]:
+    """Cut images into blocks, so that float64 copies of pixels stay small."""
+    return [slice(first, first + _BLOCK) for first in range(0, count, _BLOCK)]
+
+
+def _squared(outputs: np.ndarray, targets: np.ndarray, unit: float) -> np.ndarray:
+    error = np.asarray(outputs, np.float64) - np.asarray(targets, np.float64) / unit
+    return (error**2).reshape(len(error), -1).mean(axis=1)

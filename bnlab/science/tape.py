@@ -19,11 +19,19 @@ START_MEAN, START_VARIANCE = 0.0, 1.0
 
 @dataclass(frozen=True)
 class Column:
-    """One call of one layer: where its moments stand in a step's row (means, then variances)."""
+    """One update of one layer: where its moments stand in a step's row (means, then variances).
+
+    Attributes:
+        layer, call: the layer's name, and which of its updates in a step this is.
+        channels: of the layer.
+        epsilon: batch renormalization averages the deviation sqrt(variance + epsilon) (Ioffe, arXiv
+            1702.03275, algorithm 1); None stands for an average of the variance.
+    """
 
     layer: str
     call: int
     channels: int
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ class MovingStatistics:
     def __init__(self, columns: Sequence[Column], decays: Sequence[float]) -> None:
         """Begin at the start values: mean 0, variance 1."""
         self.decays = tuple(decays)
+        self._epsilons = {column.layer: column.epsilon for column in columns}
         channels = {column.layer: column.channels for column in columns}
         start = {layer: np.repeat([START_MEAN, START_VARIANCE], n) for layer, n in channels.items()}
         self._averages = {layer: np.tile(row, (len(self.decays), 1)) for layer, row in start.items()}
@@ -67,11 +76,24 @@ class MovingStatistics:
     def advance(self, tape: Tape) -> MovingStatistics:
         """Carry every average over a further stretch of tape; returns itself."""
         for layer, average in self._averages.items():
-            self._averages[layer] = advance(average, tape.updates(layer), self.decays)
+            updates = _averaged(tape.updates(layer), self._epsilons[layer])
+            self._averages[layer] = advance(average, updates, self.decays)
         return self
 
     def at(self, decay: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Read the statistics at one decay: layer -> (mean, variance), float64 of shape (channels,)."""
         row = self.decays.index(decay)
         halves = {layer: np.split(average[row], 2) for layer, average in self._averages.items()}
-        return {layer: (mean, variance) for layer, (mean, variance) in halves.items()}
+        return {layer: (mean, self._variance(layer, second)) for layer, (mean, second) in halves.items()}
+
+    def _variance(self, layer: str, second: np.ndarray) -> np.ndarray:
+        epsilon = self._epsilons[layer]
+        return second if epsilon is None else np.maximum(second**2 - epsilon, 0.0)
+
+
+def _averaged(updates: np.ndarray, epsilon: float | None) -> np.ndarray:
+    """Turn variances into what is averaged in their place."""
+    if epsilon is None:
+        return updates
+    mean, variance = np.split(updates.astype(np.float64), 2, axis=1)
+    return np.concatenate([mean, np.sqrt(variance + epsilon)], axis=1)

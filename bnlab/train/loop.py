@@ -18,7 +18,8 @@ from bnlab import checkpoint, models
 from bnlab.data import Images
 from bnlab.data.order import batches
 from bnlab.records import Trial
-from bnlab.science.probe import Batch, Note, probe
+from bnlab.science.norms import in_training
+from bnlab.science.probe import Note, normalization_layers, probe
 from bnlab.science.tape import Column, Tape
 from bnlab.store import Folder
 from bnlab.train.optimizer import optimizer
@@ -81,15 +82,20 @@ def compiled_steps(
         The layout of a row of moments, and the function.
     """
     pixels, labels = tf.constant(images.train_x), tf.constant(images.train_y)
-    notes: list[Note] = []
+    goal, options, notes = models.GOALS[trial.model], dict(trial.options), list[Note]()
 
     @tf.function(jit_compile=trial.xla)
     def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         notes.clear()
-        with tf.GradientTape() as gradient, probe(model, Batch(), notes):
-            loss = _loss(y, model(tf.cast(x, tf.float32) / 255.0, training=True))
-        descent.apply(gradient.gradient(loss, model.trainable_variables), model.trainable_variables)
-        row = [tf.reshape(moment, [-1]) for note in notes for moment in (note.mean, note.variance)]
+        x = tf.cast(x, tf.float32) / 255.0
+        inputs = models.network_inputs(trial, x, draw=descent.iterations)
+        share = tf.cast(descent.iterations, tf.float32) / trial.steps
+        statistics = in_training(trial.norm, options, trial.batch_size, share)
+        with tf.GradientTape() as gradient, probe(model, statistics, notes):
+            loss = goal.loss(model(inputs, training=True), x, y)
+            whole = tf.add_n([loss, *model.losses])
+        descent.apply(gradient.gradient(whole, model.trainable_variables), model.trainable_variables)
+        row = [tf.reshape(_by_update(note), [-1]) for note in notes]
         return loss, tf.concat(row, 0) if row else tf.zeros([0])
 
     @tf.function(input_signature=[tf.TensorSpec([None, trial.batch_size], tf.int32)])
@@ -103,11 +109,23 @@ def compiled_steps(
         return losses.stack(), rows.stack()
 
     run.get_concrete_function()  # traced now, so that the layout is known
-    return tuple(Column(note.layer, note.call, note.mean.shape[-1]) for note in notes), run
+    return _columns(model, notes), run
 
 
-def _loss(labels: Tensor, logits: Tensor) -> Tensor:
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+def _by_update(note: Note) -> Tensor:
+    """Order a call's moments as updates: (groups, 2, channels), means and then variances."""
+    return tf.stack([note.mean, note.variance], axis=1)
+
+
+def _columns(model: keras.Model, notes: Sequence[Note]) -> tuple[Column, ...]:
+    epsilons = {n.name: n.epsilon if n.renorm else None for n in normalization_layers(model)}
+    columns: list[Column] = []
+    for note in notes:
+        groups, channels = note.mean.shape
+        first = note.call * groups
+        updates = range(first, first + groups)
+        columns += [Column(note.layer, update, channels, epsilons[note.layer]) for update in updates]
+    return tuple(columns)
 
 
 def _resume(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bnlab import models
+from bnlab.models.block import conv_norm_relu
 from bnlab.models.convnet import convnet
 from bnlab.models.resnet import resnet20
 from bnlab.records import Trial
@@ -37,7 +38,7 @@ MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
 
 @pytest.fixture(scope="module")
 def resnet():
-    return resnet20(CIFAR, 10, (16, 32, 64), "batch", {})
+    return resnet20(CIFAR, 10, (16, 32, 64), conv_norm_relu)
 
 
 def multiply_adds(model):
@@ -58,7 +59,7 @@ def multiply_adds(model):
     ],
 )
 def test_the_convolution_network_takes_as_many_multiply_adds_as_it_says(shape, widths, expected):
-    model = convnet(shape, 10, widths, "batch", {})
+    model = convnet(shape, 10, widths, conv_norm_relu)
     assert multiply_adds(model) == expected
     assert len(normalization_layers(model)) == 3
     assert model.output_shape == (None, 10)
