@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -135,6 +136,13 @@ def moving_statistics(folder: Folder, step: int, decays: Sequence[float]) -> Mov
 def losses(folder: Folder) -> np.ndarray:
     """Read the training loss of every step of a trial."""
     return np.concatenate([np.zeros(0), *(checkpoint.losses for _, checkpoint in chain(folder))])
+
+
+def layers(folder: Folder) -> tuple[tuple[str, int], ...]:
+    """List a trial's layers with moving statistics, each with its updates per step; none before training."""
+    steps = folder.checkpoints()
+    columns = load(folder.checkpoint(steps[0])).tape.columns if steps else ()
+    return tuple(Counter(column.layer for column in columns).items())
 
 
 def _assign(checkpoint: Checkpoint, part: str, variables: Sequence[keras.Variable]) -> None:

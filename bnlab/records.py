@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TypeAlias
 
+# Details of a network, with their defaults: a trial holds those that differ.
+DETAILS: Mapping[str, bool | int | float | None] = {
+    "bias": None,
+    "deviation": None,
+    "dropout": 0.0,
+    "frames": None,
+    "freeze": False,
+    "weight_decay": 0.0,
+}
 Options: TypeAlias = tuple[tuple[str, bool | int | float | str], ...]
 
 
@@ -25,8 +34,7 @@ class Trial:
         steps: optimizer steps of the whole run (the cosine schedule knows its end).
         optimizer, learning_rate, momentum, schedule: the rate is the scaled one.
         device, threads, xla: they change rounding, and rounding changes results.
-        details: of the network, where they differ from its defaults, sorted by name: `bias`, `deviation`,
-            `dropout`, `frames`, `freeze`, `weight_decay`.
+        details: of the network, where they differ from `DETAILS`, sorted by name.
     """
 
     task: str
@@ -47,6 +55,13 @@ class Trial:
     threads: int
     xla: bool
     details: Options = ()
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """All settings by name, options of the normalizer as `norm.<name>`."""
+        own = {name: value for name, value in asdict(self).items() if name not in ("options", "details")}
+        options = {f"norm.{name}": value for name, value in self.options}
+        return {**own, **options, **DETAILS, **dict(self.details)}
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that did not finish, and the one-line reason."""
+    """A trial that did not finish, and the one-line reason; variant as in `variants`."""
 
     trial: str
     task: str
@@ -109,6 +124,7 @@ class Failure:
     batch_size: int
     seed: int
     reason: str
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,8 @@ class Sweep:
         decays, phases: the swept values that training cannot see.
         measured: trial -> the way its readings were made, as `made_so` knows it.
         final: the split that is read whole when training is over, `test` or `train`.
+        variants: trial -> what tells it from others of its task, norm, batch size and seed.
+        layers: trial -> (name, updates per step) of each normalization layer with moving statistics.
         failures: one record for each trial that did not finish.
         settings: key (dotted) -> value, as shown to a person.
         versions: package -> version.
@@ -141,15 +159,48 @@ class Sweep:
     phases: tuple[bool, ...]
     measured: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     final: str = "test"
+    variants: Mapping[str, str] = field(default_factory=dict)
+    layers: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
 
 
-def label(trial: Trial | Failure) -> str:
-    """Name a trial for a person, briefly: task, norm, batch size, seed."""
-    return f"{trial.task} {trial.norm} b{trial.batch_size} s{trial.seed}"
+def label(trial: Trial | Failure, variant: str = "") -> str:
+    """Name a trial for a person, briefly: task, norm, batch size, seed, and what else tells it apart."""
+    name = f"{trial.task} {trial.norm} b{trial.batch_size} s{trial.seed}"
+    return f"{name} {variant}" if variant else name
+
+
+def variants(trials: Mapping[str, Trial]) -> dict[str, str]:
+    """Say what tells trials apart that share task, norm, batch size and seed; nothing where they are alone.
+
+    Args:
+        trials: identity -> trial, of one sweep.
+    """
+    settings = {identity: trial.settings for identity, trial in trials.items()}
+    alike: dict[tuple, list[dict[str, object]]] = {}
+    for own in settings.values():
+        alike.setdefault(tuple(own[name] for name in _TOLD), []).append(own)
+    names = [
+        name
+        for name in dict.fromkeys(name for own in settings.values() for name in own)
+        if any(len({own.get(name) for own in group}) > 1 for group in alike.values())
+    ]
+    return {identity: _said(own, names) for identity, own in settings.items()}
+
+
+_TOLD = ("task", "norm", "batch_size", "seed")
+
+
+def _said(settings: Mapping[str, object], names: Iterable[str]) -> str:
+    shown = {name: settings.get(name) for name in names}
+    return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in shown.items())
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else "default" if value is None else str(value).lower()
 
 
 def made_so(reading: Reading, way: tuple[int, int, int]) -> bool:

@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from bnlab.records import DETAILS
+
 
 class SettingsError(Exception):
     """A setting is unknown or out of range; the message is one line for a person."""
@@ -82,10 +84,8 @@ class Task(_Group):
     @property
     def details(self) -> tuple[tuple[str, Any], ...]:
         """What differs from the network's defaults, sorted by name."""
-        names = ("bias", "deviation", "dropout", "frames", "freeze", "weight_decay")
-        values = {name: getattr(self, name) for name in names}
-        default = {name: Task.model_fields[name].default for name in names}
-        return tuple((name, value) for name, value in values.items() if value != default[name])
+        values = {name: getattr(self, name) for name in sorted(DETAILS)}
+        return tuple((name, value) for name, value in values.items() if value != DETAILS[name])
 
 
 class NoNorm(_Group):

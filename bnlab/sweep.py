@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from bnlab.checkpoint import layers
 from bnlab.compose import compose
 from bnlab.data import DataError
 from bnlab.job import Job, prepare
 from bnlab.machine import machine, versions
-from bnlab.records import Failure, Sweep, first_line
+from bnlab.records import Failure, Sweep, first_line, variants
 from bnlab.settings import Settings, SettingsError, dotted
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def _record(
         phases=tuple(sorted({phase for job in jobs for phase in job.settings.phase}, reverse=True)),
         measured={job.folder.identity: job.wanted.way for job in jobs},
         final=jobs[0].wanted.final,
+        variants=variants({job.folder.identity: job.trial for job in jobs}),
+        layers={job.folder.identity: layers(job.folder) for job in jobs},
         failures=failures,
         settings=_shown([job.settings for job in jobs]),
         versions=versions(),

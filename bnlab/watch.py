@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from filelock import FileLock
 from rich.console import Console
@@ -17,7 +17,7 @@ from bnlab import track
 from bnlab.checkpoint import losses
 from bnlab.job import Job
 from bnlab.progress import Progress
-from bnlab.records import Failure, first_line, label
+from bnlab.records import Failure, first_line, label, variants
 from bnlab.store import Status
 
 _LOOK_SECONDS = 0.5
@@ -38,9 +38,12 @@ class Watch:
         self.jobs: Mapping[str, list[Job]] = defaultdict(list)
         for job in jobs:
             self.jobs[job.folder.identity].append(job)
+        self._variants = variants({job.folder.identity: job.trial for job in jobs})
         self._sent: set[str] = set()
         self._stop = threading.Event()
-        trials = {identity: label(jobs[0].trial) for identity, jobs in self.jobs.items()}
+        trials = {
+            identity: label(jobs[0].trial, self._variants[identity]) for identity, jobs in self.jobs.items()
+        }
         self._progress = Progress(trials, console)
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -66,7 +69,8 @@ class Watch:
 
     def failures(self) -> tuple[Failure, ...]:
         """List the trials that did not finish, and why."""
-        return tuple(_failure(jobs) for jobs in self.jobs.values() if not _complete(jobs))
+        failed = [jobs for jobs in self.jobs.values() if not _complete(jobs)]
+        return tuple(_failure(jobs, self._variants[jobs[0].folder.identity]) for jobs in failed)
 
     def send(self) -> str:
         """Send whatever is not there yet; return why that failed, or nothing."""
@@ -110,7 +114,7 @@ class Watch:
 def finished(jobs: Sequence[Job]) -> track.Finished:
     """Gather what is sent of a finished trial: every cell that one of its jobs asked for."""
     first, folder = jobs[0], jobs[0].folder
-    cells = {(phase, decay) for job in jobs for phase in job.settings.phase for decay in job.settings.decay}
+    cells = {cell for job in jobs for cell in _cells(job)}
     tags = folder.environment() | {
         "data.source": first.source.description,
         "data.stand_in": str(first.source.stand_in).lower(),
@@ -129,13 +133,20 @@ def finished(jobs: Sequence[Job]) -> track.Finished:
     )
 
 
+def _cells(job: Job) -> Iterator[track.Cell]:
+    asked = job.settings
+    yield from ((phase, decay, "") for phase in asked.phase for decay in asked.decay)
+    if False in asked.phase:
+        yield from ((False, decay, drill) for decay in asked.decay for drill in job.wanted.drills)
+
+
 def _complete(jobs: Sequence[Job]) -> bool:
     return all(job.trained and not job.to_measure for job in jobs)
 
 
-def _failure(jobs: Sequence[Job]) -> Failure:
+def _failure(jobs: Sequence[Job], variant: str) -> Failure:
     trial, folder = jobs[0].trial, jobs[0].folder
     status = folder.status()
     silent = "it did not begin" if status.state == "waiting" else f"its process ended while {status.state}"
     reason = status.reason or f"{silent}; the same command tries it again"
-    return Failure(folder.identity, trial.task, trial.norm, trial.batch_size, trial.seed, reason)
+    return Failure(folder.identity, trial.task, trial.norm, trial.batch_size, trial.seed, reason, variant)

@@ -16,10 +16,10 @@ LAYERS = [
     {"store", "data"},
     {"models", "checkpoint", "machine"},
     {"plan", "train", "measure", "track", "report"},
-    {"__main__", "compose", "job", "sweep", "watch", "progress", "closing", "export"},
+    {"__main__", "compose", "job", "sweep", "watch", "progress", "closing", "export", "fold", "statistics"},
 ]
 # Two nouns of the plan are what training and measuring are asked for.
-ALLOWED = {("measure", "plan")}
+ALLOWED = {("measure", "plan"), ("settings", "records")}
 ONLY = {"mlflow": {"track"}, "matplotlib": {"report"}, "typst": {"report"}, "hydra": {"__main__", "compose"}}
 WITHOUT_TENSORFLOW = {"settings", "records", "store", "plan", "track", "report", "data", "compose", "sweep"}
 

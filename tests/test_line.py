@@ -99,7 +99,7 @@ def test_a_failing_trial_is_a_record_and_the_others_go_on(tmp_path, run_line, ca
     status = run_line(tmp_path, *arguments, *tiny)
     assert status == 1
     out = capsys.readouterr().out
-    assert "failed: mnist batch b16 s0: the loss became" in out
+    assert "failed: mnist batch b16 s0 learning rate 1.25e+37: the loss became" in out
     store = track.connect(URI.format(tmp_path), "bnlab", create=False)
     sweep, readings = track.read_sweep(store)
     [failure] = sweep.failures

@@ -50,7 +50,7 @@ FINISHED = track.Finished(
     began_ms=500,
     losses=np.linspace(2, 1, 10),
     readings=READINGS,
-    cells=[(phase, decay) for phase in (True, False) for decay in (0.5, 0.9)],
+    cells=[(phase, decay, "") for phase in (True, False) for decay in (0.5, 0.9)],
     way=(4, 64, 64),
 )
 FAILURE = Failure("0123456789ab", "mnist", "batch", 4, 0, "the loss became nan at step 3")

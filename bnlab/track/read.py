@@ -29,7 +29,8 @@ def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataF
 
     Returns:
         The sweep, and one row per reading, with its trial's columns `trial task norm batch_size seed
-        source stand_in steps` in front; no rows when no trial finished.
+        source stand_in steps` in front; no rows when no trial finished. The task's name says also what
+        else tells trials apart.
 
     Raises:
         TrackingError: there is no such sweep.
@@ -41,7 +42,9 @@ def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataF
 
 def _asked(reading: Reading, sweep: Sweep, way: tuple[int, int, int]) -> bool:
     """Keep what this sweep asked for; a shared trial may hold readings that others wanted."""
-    return made_so(reading, way) and reading.phase in sweep.phases and reading.decay in (None, *sweep.decays)
+    split = reading.split in ("train_probe", "test_probe", sweep.final)
+    asked = reading.phase in sweep.phases and reading.decay in (None, *sweep.decays)
+    return made_so(reading, way) and split and asked
 
 
 def _sweep_run(store: Store, wanted: str | None) -> Run:
@@ -80,7 +83,7 @@ def _table(store: Store, run: Run, sweep: Sweep) -> pd.DataFrame:
     table = pd.DataFrame([asdict(reading) for reading in readings if _asked(reading, sweep, way)])
     own = {
         "trial": tags["bnlab.trial"],
-        "task": params["task"],
+        "task": ", ".join(filter(None, [params["task"], sweep.variants.get(tags["bnlab.trial"])])),
         "norm": params["norm"],
         "batch_size": int(params["batch_size"]),
         "seed": int(params["seed"]),
@@ -99,7 +102,8 @@ def _text(store: Store, run: Run, name: str) -> str:
 def _record(raw: dict[str, Any]) -> Sweep:
     failures = tuple(Failure(**failure) for failure in raw.pop("failures"))
     measured = {trial: tuple(way) for trial, way in raw.pop("measured").items()}
+    layers = {trial: tuple(map(tuple, own)) for trial, own in raw.pop("layers", {}).items()}
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
     }
-    return Sweep(**values, measured=measured, failures=failures)
+    return Sweep(**values, measured=measured, layers=layers, failures=failures)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from mlflow.entities import Metric, Param, Run, RunTag
@@ -17,9 +17,12 @@ from bnlab.track.connect import Store
 
 READINGS, SWEEP = "readings.csv", "sweep.json"
 _METRICS = ("rmse", "accuracy", "loss")
-_PREFIX = {"test_probe": "", "train_probe": "train_", "test": "final_"}
+_PREFIX = {"test_probe": "", "train_probe": "train_", "test": "final_", "train": "final_train_"}
 _LOSS_POINTS = 200
 _PARENT = "mlflow.parentRunId"
+
+
+Cell: TypeAlias = tuple[bool, float, str]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Finished:
         began_ms: when its training began.
         losses: of every training step.
         readings: everything measured.
-        cells: (phase, decay) pairs to show as runs of their own.
+        cells: (phase, decay, drill) to show as runs of their own; no drill is the empty word.
         way: how the readings of the cells were made; the table holds those of every way.
     """
 
@@ -42,7 +45,7 @@ class Finished:
     began_ms: int
     losses: np.ndarray
     readings: Sequence[Reading]
-    cells: Sequence[tuple[bool, float]]
+    cells: Sequence[Cell]
     way: tuple[int, int, int]
 
     @property
@@ -101,23 +104,24 @@ def log_sweep(store: Store, sweep: Sweep) -> str:
 def _log_cell(
     store: Store,
     finished: Finished,
-    cell: tuple[bool, float],
+    cell: Cell,
     known: Mapping[str, Run],
     tags: Mapping[str, str],
 ) -> None:
-    phase, decay = cell
-    made = [reading for reading in finished.readings if made_so(reading, finished.way)]
+    phase, decay, drill = cell
+    made = [r for r in finished.readings if made_so(r, finished.way) and r.drill == drill]
     readings = [r for r in made if r.phase == phase and r.decay in (None, decay)]
     size, images, _ = finished.way
-    tag = f"phase {str(phase).lower()} decay {decay:g} b{size} n{images}"
+    tag = f"phase {str(phase).lower()} decay {decay:g} b{size} n{images} {drill}".strip()
     params = {
-        **_short(finished.trial),
+        **_settings(finished.trial),
         "decay": f"{decay:g}",
         "phase": str(phase).lower(),
         "eval_batch_size": size,
+        "drill": drill or "none",
     }
     # What tells cells apart comes first: the dashboard cuts long names.
-    name = f"{str(phase).lower()} d{decay:g} {finished.name}"
+    name = f"{drill or str(phase).lower()} d{decay:g} {finished.name}"
     run_id = _run(store, known.get(tag), name, {**tags, "bnlab.cell": tag}, finished.began_ms)
     store.client.log_batch(run_id, metrics=list(_cell_metrics(readings)), params=_params(params))
     store.client.set_terminated(run_id, "FINISHED", max(reading.time_ms for reading in readings))
@@ -134,8 +138,10 @@ def _cell_metrics(readings: Sequence[Reading]) -> Iterable[Metric]:
         for key, value in values.items():
             if not np.isnan(value):
                 yield Metric(key, value, reading.time_ms, reading.step)
-    best = min((r for r in readings if r.split == "test_probe"), key=lambda r: r.rmse)
-    yield Metric("best_rmse", best.rmse, best.time_ms, best.step)
+    probed = [reading for reading in readings if reading.split == "test_probe"]
+    if probed:
+        best = min(probed, key=lambda reading: reading.rmse)
+        yield Metric("best_rmse", best.rmse, best.time_ms, best.step)
 
 
 def _loss_curve(finished: Finished, time_ms: int) -> list[Metric]:
@@ -150,14 +156,8 @@ def _loss_curve(finished: Finished, time_ms: int) -> list[Metric]:
     return curve + [Metric("samples_seen", float(end * size), time_ms, int(end)) for end in ends]
 
 
-def _short(trial: Trial) -> dict[str, Any]:
-    return {"task": trial.task, "norm": trial.norm, "batch_size": trial.batch_size, "seed": trial.seed}
-
-
 def _settings(trial: Trial) -> dict[str, Any]:
-    options = {f"norm.{name}": value for name, value in trial.options}
-    own = {key: value for key, value in asdict(trial).items() if key != "options"}
-    return {**own, **options, "samples": trial.steps * trial.batch_size}
+    return {**trial.settings, "samples": trial.steps * trial.batch_size}
 
 
 def _params(values: Mapping[str, Any]) -> list[Param]:
