@@ -1,0 +1,114 @@
+"""The groups of a config: task, data, device, train, measure, track, report."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from bnlab.records import DETAILS
+from bnlab.settings.types import Group, Many, OneOrMore, Positive
+
+
+class Task(Group):
+    """What is learned: a data set, a network for it, and how long it trains by default."""
+
+    name: str
+    data: Literal["mnist", "cifar"]
+    model: Literal["convnet", "convnet_5x5", "resnet20", "autoencoder", "sequence"]
+    widths: OneOrMore[Positive]
+    samples: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    xla_up_to: Annotated[int, Field(ge=0)]
+    bias: bool | None = None
+    deviation: Annotated[float, Field(gt=0)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    frames: Positive | None = None
+    freeze: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _details_fit_the_network(self) -> Task:
+        if self.dropout and self.model in ("autoencoder", "sequence"):
+            raise ValueError(f"task.dropout must be 0 for model {self.model}, got {self.dropout:g}")
+        if (self.frames is None) == (self.model == "sequence"):
+            raise ValueError(f"task.frames is for model sequence alone, got {self.frames} for {self.model}")
+        return self
+
+    @property
+    def details(self) -> tuple[tuple[str, Any], ...]:
+        """What differs from the network's defaults, sorted by name."""
+        values = {name: getattr(self, name) for name in sorted(DETAILS)}
+        return tuple((name, value) for name, value in values.items() if value != DETAILS[name])
+
+
+class Data(Group):
+    """Where images come from."""
+
+    root: str | None = None
+    source: Literal["auto", "real"] = "auto"
+    download: bool = True
+    timeout: Annotated[float, Field(gt=0, le=600)] = 5.0
+
+
+class Device(Group):
+    """What trains."""
+
+    name: Literal["auto", "cpu", "gpu"] = "auto"
+
+
+class Train(Group):
+    """How a trial trains."""
+
+    optimizer: Literal["sgd", "adam"]
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    reference_batch: Positive | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    schedule: Literal["cosine", "constant"] = "cosine"
+    samples: Positive | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    threads: Positive = 1
+    xla: bool | None = None
+    fresh: bool = False
+
+    @model_validator(mode="after")
+    def _one_duration(self) -> Train:
+        if self.samples is not None and self.epochs is not None:
+            raise ValueError(
+                f"at most one of samples and epochs may be given, got samples={self.samples} and "
+                f"epochs={self.epochs:g}; set one of them to null"
+            )
+        if self.optimizer == "adam" and self.momentum is not None:
+            raise ValueError(f"adam has no momentum, got {self.momentum:g}; set train.momentum=null")
+        return self
+
+
+Drill: TypeAlias = Literal[
+    "intact", "not_saved", "overwritten", "renamed", "other_epsilon", "not_run", "text"
+]
+
+
+class Measure(Group):
+    """What is measured on a trial's checkpoints."""
+
+    points: Annotated[int, Field(ge=1, le=1000)] = 12
+    images: Positive = 512
+    batch_size: Positive | None = None
+    final: Literal["test", "train"] = "test"
+    drills: Many[Drill] = ()
+    histograms: bool = False
+    new_process: bool = False
+
+
+class Track(Group):
+    """Where readings go."""
+
+    uri: str | None = None
+    experiment: Annotated[str, Field(min_length=1)] = "bnlab"
+
+
+class Report(Group):
+    """Whether and where a report is written."""
+
+    pdf: bool = True
+    folder: str = "reports"

@@ -1,0 +1,45 @@
+"""The one line that a person reads when a setting is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+
+class SettingsError(Exception):
+    """A setting is unknown or out of range; the message is one line for a person."""
+
+
+def nearest(word: str, choices: Sequence[str]) -> str:
+    """Phrase a suggestion: the nearest valid word, or all of them."""
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"valid are: {', '.join(sorted(choices))}"
+
+
+def one_line(error: ValidationError, keys: Sequence[str]) -> str:
+    """Say of the first error: the key, the rule, the value received; and how many more there are."""
+    first, *more = error.errors(include_url=False)
+    text = _described(first, keys)
+    return f"{text} (and {len(more)} more)" if more else text
+
+
+def _described(error: Any, keys: Sequence[str]) -> str:  # noqa: ANN401
+    """Turn one pydantic error into: key, rule, value received."""
+    key = ".".join(str(part) for part in _without_tag(error["loc"]) if not isinstance(part, int))
+    if error["type"] == "extra_forbidden":
+        group = ".".join(map(str, error["loc"][:-1])).replace(".", "=")
+        hint = "remove it" if group else nearest(key, keys)
+        return f"{key} is not a setting{' of ' + group if group else ''}; {hint}"
+    if error["type"] == "value_error":
+        rule = str(error["ctx"]["error"])
+        return rule if rule.startswith(("at most", "adam", "norm.", "task.")) else f"{key} {rule}"
+    rule = error["msg"].replace("Input should be", "must be").replace("Field required", "is missing")
+    return f"{key} {rule}, got {error['input']!r}"
+
+
+def _without_tag(location: tuple) -> tuple:
+    """Drop the normalizer's name that pydantic puts into the path of its options."""
+    return (location[0], *location[2:]) if location[:1] == ("norm",) else location
