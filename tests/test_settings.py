@@ -29,6 +29,20 @@ from bnlab.settings import SettingsError
         (["train.threads=0"], "train.threads must be greater than or equal to 1, got 0"),
         (["measure.points=0"], "measure.points must be greater than or equal to 1, got 0"),
         (["name=../up"], "name"),
+        (["norm=group", "norm.groups=32"], "32 groups are more than 16 channels"),
+        (["norm=none", "+norm.epsilon=1e-5"], "norm.epsilon is not a setting of norm=none"),
+        (["norm=layer", "+norm.groups=4"], "norm.groups is not a setting of norm=layer"),
+        (["norm=ghost", "norm.virtual_batch_size=12"], "12 does not divide 32"),
+        (
+            ["norm=batch_renorm", "norm.r_ramp=0.01"],
+            "norm.r_ramp must end after norm.warm_up=0.03, got 0.01",
+        ),
+        (["task=mnist_sequence", "task.frames=null"], "task.frames is for model sequence alone, got None"),
+        (["task.frames=4"], "task.frames is for model sequence alone, got 4 for convnet"),
+        (["task=mnist_autoencoder", "task.dropout=0.5"], "task.dropout must be 0 for model autoencoder"),
+        (["task.dropout=1"], "task.dropout must be less than 1, got 1"),
+        (["norm=layer", "measure.drills=[intact]"], "measure.drills must be empty without moving statistics"),
+        (["measure.drills=[lost]"], "measure.drills must be"),
         (["task.widths=[]"], "task.widths"),
     ],
 )
@@ -55,6 +69,25 @@ def test_an_unknown_word_brings_the_nearest_valid_one(overrides, message):
         compose(overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_smaller_batch_than_a_virtual_one_is_one_part():
+    [small] = compose(["norm=ghost", "batch_size=8"])
+    [large] = compose(["norm=ghost", "batch_size=64"])
+    assert (small.together, large.together) == (8, 16)
+
+
+def test_a_task_may_bring_its_optimizer_and_the_command_line_decides():
+    [own] = compose(["task=mnist_sequence"])
+    [told] = compose(["task=mnist_sequence", "train=sgd"])
+    assert (own.train.optimizer, told.train.optimizer) == ("adam", "sgd")
+
+
+def test_details_name_what_differs_from_the_networks_defaults():
+    [plain] = compose([])
+    [own] = compose(["task.dropout=0.5", "task.bias=false", "task.weight_decay=0"])
+    assert plain.task.details == ()
+    assert own.task.details == (("bias", False), ("dropout", 0.5))
 
 
 def test_decay_and_phase_take_one_value_or_a_list_and_drop_repeats():

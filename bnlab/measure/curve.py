@@ -19,7 +19,6 @@ from bnlab.measure.evaluate import Evaluator
 from bnlab.plan import Wanted
 from bnlab.records import Reading, Trial
 from bnlab.science.gap import Difference, gap
-from bnlab.science.probe import own_statistics
 from bnlab.science.scores import Scores
 from bnlab.science.tape import MovingStatistics
 from bnlab.store import Folder
@@ -77,7 +76,7 @@ def measure(
             yield _reading(common, True, None, batch, _NO_GAP)
             yield from _phase_false(evaluator, trial, split, moving, batch, common)
             if split.name == wanted.final:
-                yield from _drilled(trial, model, split, moving, batch, common, wanted.drills)
+                yield from _drilled(evaluator, trial, model, split, moving, batch, common, wanted.drills)
 
 
 def _probes(trial: Trial, images: Images, wanted: Wanted) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -141,6 +140,7 @@ def _phase_false(
 
 
 def _drilled(
+    evaluator: Evaluator,
     trial: Trial,
     model: keras.Model,
     split: Split,
@@ -149,11 +149,9 @@ def _drilled(
     common: dict,
     drills: Sequence[str],
 ) -> Iterator[Reading]:
-    """Restore the model in every wanted way, and read what its own moving statistics then give."""
+    """Restore the model in every wanted way, and read what it then gives at inference."""
     for decay, drill in product(moving.decays, drills):
-        broken = restored(drill, trial, model, moving.at(decay), decay)
-        evaluator = Evaluator(trial, broken, common["eval_batch_size"])
-        outputs = evaluator.with_fixed(split.x, own_statistics(broken))
+        outputs = evaluator.of_another(split.x, restored(drill, trial, model, moving.at(decay)))
         scores = models.GOALS[trial.model].scores(outputs, split.x, split.y)
         differences = gap(scores, batch, common["eval_batch_size"])
         yield _reading({**common, "drill": drill}, False, decay, scores, differences)

@@ -25,7 +25,7 @@ OTHER_EPSILON = 1e-5
 _Build: TypeAlias = Callable[..., keras.Model]
 
 
-def restored(drill: str, trial: Trial, model: keras.Model, statistics: Fixed, decay: float) -> keras.Model:
+def restored(drill: str, trial: Trial, model: keras.Model, statistics: Fixed) -> keras.Model:
     """Save a model with its moving statistics, and restore it in the way of a drill.
 
     Args:
@@ -33,19 +33,18 @@ def restored(drill: str, trial: Trial, model: keras.Model, statistics: Fixed, de
         trial: what the model was built for.
         model: with the weights of a checkpoint; it is left as it is.
         statistics: its moving ones.
-        decay: of these; only passed on to the layers.
     """
     weights = [np.array(variable) for variable in model.variables]
 
     def build(**options: float) -> keras.Model:
         return models.build(replace(trial, seed=trial.seed + 1), **options)
 
-    intact = build()
-    for variable, value in zip(intact.variables, weights, strict=True):
+    whole = build()
+    for variable, value in zip(whole.variables, weights, strict=True):
         variable.assign(value)
-    put_statistics(intact, statistics)
+    put_statistics(whole, statistics)
     with tempfile.TemporaryDirectory() as folder:
-        return DRILLS[drill](intact, build, Path(folder))
+        return DRILLS[drill](whole, build, Path(folder))
 
 
 def intact(model: keras.Model, build: _Build, folder: Path) -> keras.Model:

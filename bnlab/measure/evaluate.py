@@ -49,6 +49,10 @@ class Evaluator:
         values = [[_float32(part) for part in statistics[layer]] for layer in self._layers]
         return self._over(images, self._fixed, values)
 
+    def of_another(self, images: np.ndarray, model: keras.Model) -> np.ndarray:
+        """Compute what another model gives at inference, as it is, on the same inputs."""
+        return self._over(images, lambda x, call, _: model(self._inputs(x, call), training=False), None)
+
     def _over(self, images: np.ndarray, function: Callable[..., Tensor], values: Any) -> np.ndarray:  # noqa: ANN401
         count = len(images)
         numbers = np.arange(-(-count // self._call) * self._call) % count
@@ -65,10 +69,12 @@ class Evaluator:
         return self._outputs(images, call, dict(zip(self._layers, values, strict=True)))
 
     def _outputs(self, images: Tensor, call: Tensor, statistics: Statistics) -> Tensor:
+        return outputs(self._model, self._inputs(images, call), statistics)
+
+    def _inputs(self, images: Tensor, call: Tensor) -> Any:  # noqa: ANN401
         pixels = tf.cast(images, tf.float32) / 255.0
         # Equal draws for equal calls: the noise of a latent is the same in both phases.
-        inputs = models.network_inputs(self._trial, pixels, draw=-1 - call)
-        return outputs(self._model, inputs, statistics)
+        return models.network_inputs(self._trial, pixels, draw=-1 - call)
 
 
 def _float32(values: np.ndarray) -> Tensor:

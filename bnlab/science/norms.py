@@ -136,4 +136,4 @@ def ramp(
 
 
 def _grown(share: Tensor, start: float, end: float) -> Tensor:
-    return ops.clip((share - start) / (end - start), 0.0, 1.0)
+    return ops.clip((ops.convert_to_tensor(share, "float32") - start) / (end - start), 0.0, 1.0)

@@ -67,6 +67,15 @@ class Settings(Group):
             )
         return self
 
+    @model_validator(mode="after")
+    def _drills_have_statistics_to_lose(self) -> Settings:
+        if self.measure.drills and self.norm.name not in ("batch", "ghost", "batch_renorm"):
+            raise ValueError(
+                f"measure.drills must be empty without moving statistics, got {list(self.measure.drills)} for "
+                f"norm={self.norm.name}"
+            )
+        return self
+
     @property
     def together(self) -> int:
         """Images that share their statistics in training."""

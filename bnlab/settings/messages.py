@@ -35,7 +35,7 @@ def _described(error: Any, keys: Sequence[str]) -> str:  # noqa: ANN401
         return f"{key} is not a setting{' of ' + group if group else ''}; {hint}"
     if error["type"] == "value_error":
         rule = str(error["ctx"]["error"])
-        return rule if rule.startswith(("at most", "adam", "norm.", "task.")) else f"{key} {rule}"
+        return rule if rule.startswith(("at most", "adam", "norm.", "task.", "measure.")) else f"{key} {rule}"
     rule = error["msg"].replace("Input should be", "must be").replace("Field required", "is missing")
     return f"{key} {rule}, got {error['input']!r}"
 
