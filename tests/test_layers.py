@@ -14,7 +14,7 @@ LAYERS = [
     {"science"},
     {"settings", "records"},
     {"store", "data"},
-    {"models", "checkpoint", "machine"},
+    {"models", "checkpoint", "machine", "kerasfile", "text"},
     {"plan", "train", "measure", "track", "report"},
     {"__main__", "compose", "job", "sweep", "watch", "progress", "closing", "export", "fold", "statistics"},
 ]

@@ -19,6 +19,7 @@ import tensorflow as tf
 from bnlab import models
 from bnlab.records import Trial
 from bnlab.science.probe import Fixed, normalization_layers, put_statistics
+from bnlab.text import export_statistics, import_statistics
 
 # Another framework's epsilon: PyTorch's and Flax's, where Keras has 1e-3.
 OTHER_EPSILON = 1e-5
@@ -117,8 +118,6 @@ def not_run(model: keras.Model, build: _Build, folder: Path) -> keras.Model:
 
 def text(model: keras.Model, build: _Build, folder: Path) -> keras.Model:
     """Lose the statistics, then bring them back from one text file per variable."""
-    from bnlab.statistics import export_statistics, import_statistics
-
     export_statistics(model, folder / "statistics")
     other = not_saved(model, build, folder)
     import_statistics(other, folder / "statistics")
