@@ -6,13 +6,14 @@ jobs beside it go on.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 import traceback
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ from filelock import FileLock
 from bnlab import machine
 from bnlab.data import Source, in_sequences, locate
 from bnlab.plan import Wanted, identity, is_trained, plan, unmeasured, wanted
-from bnlab.records import Reading, Trial, first_line
+from bnlab.records import Trial, first_line, label
+from bnlab.science.histogram import LayerHistogram
 from bnlab.settings import Data, Settings, parse
 from bnlab.store import Folder, Status, trial_folder
 
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _STATUS_SECONDS = 0.3
+
+
+class MeasuringFailed(Exception):
+    """The process that was to measure ended with an error; the message is its last line."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,27 @@ class Job:
     def trained(self) -> bool:
         """Whether the trial has every checkpoint that the job wants."""
         return is_trained(self.folder, self.wanted.steps)
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.trained and not self.to_measure and not self.lacks_histograms
+
+    @property
+    def lacks_histograms(self) -> bool:
+        """Whether histograms are wanted of a step, or at a decay, that there are none of."""
+        if not self.settings.measure.histograms:
+            return False
+        rows = self.folder.histograms()
+        known = {(row.step, row.decay) for row in rows}
+        # Without a row at any decay there are no moving statistics: then there is nothing to count.
+        decays = {None, self.slowest} if any(decay is not None for _, decay in known) else {None}
+        return not set(product(self.wanted.steps, decays)) <= known
+
+    @property
+    def slowest(self) -> float:
+        """The slowest decay asked for: that of the moving statistics in histograms."""
+        return max(self.settings.decay)
 
 
 def prepare(settings: Settings, parent: bool = False) -> Job:
@@ -93,7 +120,7 @@ def _source(name: str, data: Data, parent: bool) -> Source:
 
 def _do(job: Job) -> None:
     folder, steps = job.folder, job.trial.steps
-    if not (job.trained and not job.to_measure):
+    if not job.complete:
         _work(job)
     folder.write_status(Status("done", steps, steps))
 
@@ -109,22 +136,37 @@ def _work(job: Job) -> None:
         folder.write_trial(trial, machine.environment())
         train(trial, images, folder, job.wanted.steps, _Progress(folder, trial.steps))
     folder.write_status(Status("measuring", trial.steps, trial.steps))
-    new = _elsewhere(_measured, job) if job.settings.measure.new_process else _measured(job)
-    folder.write_readings({reading.key: reading for reading in [*folder.readings(), *new]}.values())
+    (_measure_elsewhere if job.settings.measure.new_process else _measure)(job)
 
 
-def _measured(job: Job) -> list[Reading]:
+def _measure(job: Job) -> None:
+    """Read what is wanted from the trial's checkpoints, and keep it beside what was there."""
     machine.configure(job.trial.device, job.trial.threads)
     from bnlab.data import load
-    from bnlab.measure import measure
+    from bnlab.measure import histograms, measure
 
-    return list(measure(job.trial, load(job.source), job.folder, job.wanted, job.to_measure))
+    folder, trial, images = job.folder, job.trial, load(job.source)
+    if job.to_measure:
+        new = measure(trial, images, folder, job.wanted, job.to_measure)
+        folder.write_readings({reading.key: reading for reading in [*folder.readings(), *new]}.values())
+    if job.lacks_histograms:
+        _keep(folder, histograms(trial, images, folder, job.wanted, job.slowest))
 
 
-def _elsewhere(function: Callable[[Job], list[Reading]], job: Job) -> list[Reading]:
-    """Call in a process that shares nothing with this one but the files."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(function, job).result()
+def _measure_elsewhere(job: Job) -> None:
+    """Measure in a process that shares nothing with this one but the files."""
+    command, settings = [sys.executable, "-m", "bnlab.job"], job.settings.model_dump_json()
+    ended = subprocess.run(command, input=settings, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise MeasuringFailed(ended.stderr.strip().rpartition("\n")[2])
+
+
+def _keep(folder: Folder, new: Iterable[LayerHistogram]) -> None:
+    """Put histograms beside those that are there, and draw them all."""
+    from bnlab.report.histograms import pngs
+
+    rows = list({row.key: row for row in [*folder.histograms(), *new]}.values())
+    folder.write_histograms(rows, pngs(label(folder.trial()), rows))
 
 
 class _Progress:
@@ -142,3 +184,7 @@ class _Progress:
 def _reason(error: Exception) -> str:
     known = type(error).__module__.startswith("bnlab")
     return first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"
+
+
+if __name__ == "__main__":  # as `_measure_elsewhere` calls it
+    _measure(prepare(Settings.model_validate_json(sys.stdin.read())))

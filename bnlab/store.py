@@ -3,6 +3,7 @@
 <store>/trials/<identity>/trial.json          the trial's settings and what it ran on
                           checkpoints/*.npz   weights, optimizer, random state, tape, by step
                           readings.csv        what was measured
+                          histograms*         how every layer's values are spread, when asked for
                           status.json         how far it is, or why it failed
 """
 
@@ -14,13 +15,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
 from bnlab.records import Reading, Trial
+from bnlab.science.histogram import Histogram, LayerHistogram
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,26 @@ class Folder:
         with replacing(self.path / "readings.csv", "w") as file:
             file.write(readings_table(readings))
 
+    def histograms(self) -> list[LayerHistogram]:
+        """Read the histograms made so far."""
+        with suppress(FileNotFoundError):
+            return parse_histograms((self.path / "histograms.csv").read_text())
+        return []
+
+    def write_histograms(self, rows: Iterable[LayerHistogram], figures: Mapping[str, bytes]) -> None:
+        """Replace the table of histograms and its figures, by name; the table last: it says all is there."""
+        for old in self.path.glob("histograms*.png"):
+            old.unlink()
+        for name, content in figures.items():
+            with replacing(self.path / name) as file:
+                file.write(content)
+        with replacing(self.path / "histograms.csv", "w") as file:
+            file.write(histograms_table(rows))
+
+    def histogram_files(self) -> dict[str, bytes]:
+        """Read the table of histograms and its figures as they lie there, by name."""
+        return {path.name: path.read_bytes() for path in sorted(self.path.glob("histograms*"))}
+
 
 def readings_table(readings: Iterable[Reading]) -> str:
     """Write readings as CSV; every number survives to the last bit."""
@@ -118,6 +140,23 @@ def readings_table(readings: Iterable[Reading]) -> str:
 def parse_readings(table: str) -> list[Reading]:
     """Read readings back from CSV."""
     return [_reading(row) for row in csv.DictReader(io.StringIO(table))]
+
+
+def histograms_table(rows: Iterable[LayerHistogram]) -> str:
+    """Write histograms as CSV, the counts of one as `3;0;1`; every number survives to the last bit."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*_ROW, *_HISTOGRAM])
+    for row in rows:
+        own = row.histogram
+        values = asdict(own) | {"counts": ";".join(map(str, own.counts))}
+        table.writerow([getattr(row, name) for name in _ROW] + [values[name] for name in _HISTOGRAM])
+    return text.getvalue()
+
+
+def parse_histograms(table: str) -> list[LayerHistogram]:
+    """Read histograms back from CSV."""
+    return [_histogram(row) for row in csv.DictReader(io.StringIO(table))]
 
 
 def trial_folder(store: Path, identity: str) -> Folder:
@@ -161,10 +200,19 @@ def _reading(row: dict[str, str]) -> Reading:
     return Reading(**{name: _CONVERT[kind](row[name]) for name, kind in kinds if name in row})
 
 
+def _histogram(row: dict[str, str]) -> LayerHistogram:
+    values = {name: _CONVERT[kind](row[name]) for name, kind in Histogram.__annotations__.items()}
+    decay = _CONVERT["float | None"](row["decay"])
+    return LayerHistogram(int(row["step"]), row["layer"], row["kind"], Histogram(**values), decay)
+
+
+_ROW = ("step", "layer", "kind", "decay")
+_HISTOGRAM = tuple(field.name for field in fields(Histogram))
 _CONVERT: dict[str, Callable[[str], Any]] = {
     "int": int,
     "str": str,
     "float": float,
     "bool": lambda text: text == "True",
     "float | None": lambda text: float(text) if text else None,
+    "tuple[int, ...]": lambda text: tuple(map(int, text.split(";"))),
 }

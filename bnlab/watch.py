@@ -130,6 +130,7 @@ def finished(jobs: Sequence[Job]) -> track.Finished:
         readings=folder.readings(),
         cells=sorted(cells),
         way=first.wanted.way,
+        artifacts=folder.histogram_files(),
     )
 
 
@@ -141,7 +142,7 @@ def _cells(job: Job) -> Iterator[track.Cell]:
 
 
 def _complete(jobs: Sequence[Job]) -> bool:
-    return all(job.trained and not job.to_measure for job in jobs)
+    return all(job.complete for job in jobs)
 
 
 def _failure(jobs: Sequence[Job], variant: str) -> Failure:

@@ -1,5 +1,7 @@
 """The whole line: a command, two tiny trials, and a PDF whose numbers are the stored rows."""
 
+from dataclasses import replace
+
 import pytest
 from pypdf import PdfReader
 
@@ -130,3 +132,16 @@ def test_two_ways_of_measuring_one_trial_do_not_disturb_each_other(tiny_sweep, r
     assert set(first["eval_batch_size"]) == {16}
     assert set(second["eval_batch_size"]) == {4}
     assert len(first[first["norm"] == "batch"]) == len(second)
+
+
+def test_a_process_of_its_own_measures_the_same(tmp_path, run_line, tiny_sweep, tiny):
+    arguments = ["name=tiny", "measure.new_process=true", "report.pdf=false", *tiny]
+    assert run_line(tmp_path, *arguments) == 0
+    [folder] = (tmp_path / "runs" / "trials").iterdir()
+    found, expected = (
+        {reading.key: repr(replace(reading, time_ms=0)) for reading in Folder(path).readings()}
+        for path in (folder, tiny_sweep / "runs" / "trials" / folder.name)
+    )
+    # Other tests may have measured more of the shared sweep.
+    assert found
+    assert {key: expected[key] for key in found} == found

@@ -91,7 +91,7 @@ def _moving(moving: MovingStatistics, decay: float) -> Named:
 def _activations(trial: Trial, model: keras.Model, size: int) -> Callable[[np.ndarray, int], Named]:
     """Compile what every block gives with phase true: (images, step) -> the outputs of each."""
     ends = _ends(model)
-    taps = keras.Model(model.inputs, [layer.output for layer in ends])
+    taps = keras.Model(model.input, [layer.output for layer in ends])
 
     @tf.function
     def run(images: Tensor, share: Tensor) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,18 @@ def short(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
+def wrapped(name: str, width: int, lines: int) -> str:
+    """A name over a few lines, cut off where even these do not hold it.
+
+    >>> wrapped("mnist, dropout 0.5, deviation 0.001", 20, 2).splitlines()
+    ['mnist, dropout 0.5,', 'deviation 0.001']
+    >>> wrapped("a name that takes far too many words", 8, 2).splitlines()
+    ['a name', 'that ta…']
+    """
+    parts = textwrap.wrap(name, width, break_on_hyphens=False) or [""]
+    return "\n".join([*parts[: lines - 1], short(" ".join(parts[lines - 1 :]), width)][: len(parts)])
+
+
 def spread_note(table: pd.DataFrame) -> str:
     """How several seeds were drawn; nothing to say for one."""
     fewest, most = table["seeds"].min(), table["seeds"].max()
@@ -138,3 +151,12 @@ def decay_places(decays: np.ndarray) -> np.ndarray:
     left = 1 - np.asarray(decays, dtype=float)
     finite = left[left > 0]
     return -np.log10(np.where(left > 0, left, finite.min() / 10 if len(finite) else 1.0))
+
+
+def spread_out(decays: np.ndarray, most: int) -> np.ndarray:
+    """At most so many decays, from the fastest to the slowest, evenly on the axis of decays."""
+    if len(decays) <= most:
+        return decays
+    places = decay_places(decays)
+    wanted = np.linspace(places[0], places[-1], most)
+    return decays[np.unique(np.abs(places - wanted[:, None]).argmin(axis=1))]

@@ -71,8 +71,8 @@ class Settings(Group):
     def _drills_have_statistics_to_lose(self) -> Settings:
         if self.measure.drills and self.norm.name not in ("batch", "ghost", "batch_renorm"):
             raise ValueError(
-                f"measure.drills must be empty without moving statistics, got {list(self.measure.drills)} for "
-                f"norm={self.norm.name}"
+                f"measure.drills must be empty without moving statistics, got {list(self.measure.drills)} "
+                f"for norm={self.norm.name}"
             )
         return self
 

@@ -1,7 +1,8 @@
 """Readings <-> MLflow: the only room that knows MLflow.
 
     sweep run      one per sweep: its trials in a tag, its record as an artifact
-    trial run      settings as params, versions as tags, the loss curve, all readings as one table
+    trial run      settings as params, versions as tags, the loss curve, all readings as one table,
+                 histograms and their figure as further artifacts
       cell run     one per decay and phase: curves under the same metric names everywhere
 
 Runs are found by tags that hold the trial's identity, and readings keep their time, so sending twice
@@ -9,7 +10,7 @@ changes nothing: MLflow stores a point of equal key, step, value and time once.
 """
 
 from bnlab.track.connect import Store, TrackingError, connect
-from bnlab.track.read import read_sweep
+from bnlab.track.read import read_histograms, read_sweep
 from bnlab.track.write import Cell, Finished, log_failure, log_sweep, log_trial
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "log_failure",
     "log_sweep",
     "log_trial",
+    "read_histograms",
     "read_sweep",
 ]

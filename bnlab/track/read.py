@@ -13,9 +13,10 @@ import pandas as pd
 from mlflow.entities import Run
 
 from bnlab.records import Failure, Reading, Sweep, made_so
-from bnlab.store import parse_readings
+from bnlab.science.histogram import LayerHistogram
+from bnlab.store import parse_histograms, parse_readings
 from bnlab.track.connect import Store, TrackingError
-from bnlab.track.write import READINGS, SWEEP
+from bnlab.track.write import HISTOGRAMS, READINGS, SWEEP
 
 _PAGE = 1000
 
@@ -38,6 +39,16 @@ def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataF
     sweep = _record(json.loads(_text(store, _sweep_run(store, wanted), SWEEP)))
     tables = [_table(store, run, sweep) for run in _trial_runs(store, sweep.trials)]
     return sweep, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def read_histograms(store: Store, sweep: Sweep) -> dict[str, list[LayerHistogram]]:
+    """Read the histograms of a sweep's finished trials: trial -> rows, for those that have some."""
+    runs = {run.data.tags["bnlab.trial"]: run for run in _trial_runs(store, sweep.trials)}
+    return {
+        trial: parse_histograms(_text(store, runs[trial], HISTOGRAMS))
+        for trial in sweep.trials
+        if trial in runs and _has(store, runs[trial], HISTOGRAMS)
+    }
 
 
 def _asked(reading: Reading, sweep: Sweep, way: tuple[int, int, int]) -> bool:
@@ -92,6 +103,10 @@ def _table(store: Store, run: Run, sweep: Sweep) -> pd.DataFrame:
         "steps": int(params["steps"]),
     }
     return pd.concat([pd.DataFrame(own, index=table.index), table], axis=1)
+
+
+def _has(store: Store, run: Run, name: str) -> bool:
+    return any(file.path == name for file in store.client.list_artifacts(run.info.run_id))
 
 
 def _text(store: Store, run: Run, name: str) -> str:

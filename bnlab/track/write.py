@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +17,7 @@ from bnlab.records import Failure, Reading, Sweep, Trial, label, made_so
 from bnlab.store import readings_table
 from bnlab.track.connect import Store
 
-READINGS, SWEEP = "readings.csv", "sweep.json"
+READINGS, HISTOGRAMS, SWEEP = "readings.csv", "histograms.csv", "sweep.json"
 _METRICS = ("rmse", "accuracy", "loss")
 _PREFIX = {"test_probe": "", "train_probe": "train_", "test": "final_", "train": "final_train_"}
 _LOSS_POINTS = 200
@@ -37,6 +39,7 @@ class Finished:
         readings: everything measured.
         cells: (phase, decay, drill) to show as runs of their own; no drill is the empty word.
         way: how the readings of the cells were made; the table holds those of every way.
+        artifacts: further files, name -> content.
     """
 
     trial: Trial
@@ -47,6 +50,7 @@ class Finished:
     readings: Sequence[Reading]
     cells: Sequence[Cell]
     way: tuple[int, int, int]
+    artifacts: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -56,8 +60,10 @@ class Finished:
     @property
     def digest(self) -> str:
         """Hash of all that is sent: equal digests need no second sending."""
-        content = repr((self.tags, self.readings, sorted(self.cells), self.way))
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        sent = hashlib.sha256(repr((self.tags, self.readings, sorted(self.cells), self.way)).encode())
+        for name, content in sorted(self.artifacts.items()):
+            sent.update(name.encode() + hashlib.sha256(content).digest())
+        return sent.hexdigest()[:16]
 
 
 def log_trial(store: Store, finished: Finished) -> None:
@@ -74,6 +80,7 @@ def log_trial(store: Store, finished: Finished) -> None:
     for cell in finished.cells:
         _log_cell(store, finished, cell, known, {**tags, "bnlab.kind": "cell", _PARENT: run_id})
     store.client.log_text(run_id, readings_table(finished.readings), READINGS)
+    _log_files(store, run_id, finished.artifacts)
     store.client.set_tag(run_id, "bnlab.delivered", finished.digest)
     if "" in known and "bnlab.reason" in known[""].data.tags:  # it failed before
         store.client.delete_tag(run_id, "bnlab.reason")
@@ -142,6 +149,13 @@ def _cell_metrics(readings: Sequence[Reading]) -> Iterable[Metric]:
     if probed:
         best = min(probed, key=lambda reading: reading.rmse)
         yield Metric("best_rmse", best.rmse, best.time_ms, best.step)
+
+
+def _log_files(store: Store, run_id: str, files: Mapping[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        store.client.log_artifacts(run_id, folder)
 
 
 def _loss_curve(finished: Finished, time_ms: int) -> list[Metric]:
