@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from bnlab.records import Failure, label
 from bnlab.report import tables
+from bnlab.report.rows import final_name
 
 _SHOWN = 12
 # Heading -> least width: on a narrow terminal names give way, numbers do not.
@@ -24,42 +25,49 @@ _COLUMNS = {
     "RMSE\ntrue": 6,
     "RMSE\nfalse": 6,
     "gap ± s.e. ": 18,
-    "acc.\ntrue": 6,
-    "acc.\nfalse": 6,
 }
+_ACCURACIES = {"acc.\ntrue": 6, "acc.\nfalse": 6}
+_LITTLE = "o phase true does not beat a constant predictor by 30 %: the gap does not count"
+_REGRESSORS = "RMSE over outputs; a regressor has no accuracy"
 
 
 def show_gaps(console: Console, readings: pd.DataFrame) -> None:
-    """Print the gaps of a sweep on the whole test set, worst first."""
+    """Print the gaps of a sweep when training was over, worst first."""
     if readings.empty or not len(gaps := tables.gaps(readings)):
         return
-    shown = f"{min(_SHOWN, len(gaps))} of {len(gaps)}"
-    title = f"gap = phase false - phase true on the test set, worst first ({shown})"
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left"
-    )
-    for name, width in _COLUMNS.items():
-        table.add_column(name, justify="left" if width == 4 else "right", min_width=width)
+    blind = gaps["accuracy_gap"].isna()
+    table = _table(_COLUMNS if blind.all() else _COLUMNS | _ACCURACIES)
     for row in gaps.head(_SHOWN).itertuples():
-        table.add_row(*_cells(row))
-    console.print(table, "* beyond two standard errors", highlight=False)
+        table.add_row(*_cells(row)[: len(table.columns)])
+    shown = f"worst first ({min(_SHOWN, len(gaps))} of {len(gaps)})"
+    title = f"gap = phase false - phase true on {final_name(gaps)}, {shown}"
+    console.print(title, table, "* beyond two standard errors", highlight=False)
+    notes = {_LITTLE: not gaps["learned"].all(), _REGRESSORS: blind.any()}
+    for note in (note for note, needed in notes.items() if needed):
+        console.print(note, highlight=False)
+
+
+def _table(columns: Mapping[str, int]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, width in columns.items():
+        table.add_column(name, justify="left" if width == 4 else "right", min_width=width)
+    return table
 
 
 def _cells(row: Any) -> list[str]:  # noqa: ANN401
-    number, mark = tables.number, "*" if row.rmse_beyond else " "
+    number, mark = tables.number, "*" if row.rmse_beyond else " " if row.learned else "o"
     gap = f"{number(row.rmse_gap, signed=True)} ± {number(row.rmse_gap_se)}{mark}"
     cell = [row.task, row.norm, str(row.batch_size), tables.decay_name(row.decay)]
-    return [*cell, number(row.rmse_true), number(row.rmse_false), gap, *map(number, _accuracies(row))]
-
-
-def _accuracies(row: Any) -> tuple[float, float]:  # noqa: ANN401
-    return row.accuracy_true, row.accuracy_false
+    accuracies = number(row.accuracy_true), number(row.accuracy_false)
+    return [*cell, number(row.rmse_true), number(row.rmse_false), gap, *accuracies]
 
 
 def show_failures(console: Console, failures: Sequence[Failure]) -> None:
     """Print every trial that failed, with its reason."""
     for f in failures:
-        console.print(f"failed: {label(f)}: {f.reason}", style="red", highlight=False, markup=False)
+        console.print(
+            f"failed: {label(f, f.variant)}: {f.reason}", style="red", highlight=False, markup=False
+        )
 
 
 def dashboard(uri: str) -> str:

@@ -137,7 +137,8 @@ def _close(sweep: Sweep, settings: Settings, store: Store, console: Console, pro
         _, readings = track.read_sweep(store, track.log_sweep(store, sweep))
         closing.show_gaps(console, readings)
         if settings.report.pdf:
-            path = write(sweep, readings, Path(settings.report.folder) / f"{sweep.name}.pdf")
+            histograms = track.read_histograms(store, sweep) if settings.report.histograms else {}
+            path = write(sweep, readings, Path(settings.report.folder) / f"{sweep.name}.pdf", histograms)
             console.print(f"report:    {path.absolute()}", highlight=False)
     except Exception as error:
         problems.append(f"the report could not be made: {type(error).__name__}: {first_line(error)}")

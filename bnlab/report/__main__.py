@@ -18,6 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sweep", help="a sweep's name or run id (default: the latest)")
     parser.add_argument("--out", type=Path, help="file to write (default reports/<sweep>.pdf)")
     parser.add_argument("--csv", type=Path, help="also write the table of all cells here")
+    parser.add_argument(
+        "--histograms", action="store_true", help="append the histograms of every trial that has some"
+    )
     options = parser.parse_args(arguments)
     from bnlab import track
     from bnlab.report.pdf import write
@@ -27,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         store = track.connect(uri, options.experiment, create=False)
         sweep, readings = track.read_sweep(store, options.sweep)
-        print(write(sweep, readings, options.out or Path("reports") / f"{sweep.name}.pdf"))
+        histograms = track.read_histograms(store, sweep) if options.histograms else {}
+        path = options.out or Path("reports") / f"{sweep.name}.pdf"
+        print(write(sweep, readings, path, histograms))
         if options.csv:
             cells(readings, sweep.decays).to_csv(options.csv, index=False)
             print(options.csv)

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bnlab.report.drawing import (
-    WIDTH,
     Picture,
     decay_axis,
     decay_places,
-    drawing,
-    short,
     spread_note,
+    spread_out,
     step_axis,
     value_axis,
 )
-from bnlab.report.tables import CONTROLS, decay_name
+from bnlab.report.panels import ROWS, ROWS_FIRST, Panel, grid, paged, panels
+from bnlab.report.rows import CONTROLS, base, final_name, moving, normalization
+from bnlab.report.tables import decay_name
 
-COLUMNS = 4
-ROWS_FIRST, ROWS = 3, 5
-"""Rows of panels beside the words of the first page, and on a page of their own."""
 CURVES = 5
 """As many decays as a reader can tell apart in one panel."""
 TRUE, FALSE, CONTROL = "#16324f", "#c8502a", "#8a8a8a"
@@ -38,51 +31,39 @@ DASHES = ((0, (1, 1)), (0, (3, 1)), (0, (5, 1, 1, 1)), (0, (8, 1.5)), "-")
 MARKERS = ("o", "s", "^", "D", "v")
 
 
-@dataclass(frozen=True)
-class Panel:
-    """The place of one small plot: what was trained, and with which batch size."""
-
-    task: str
-    norm: str
-    batch_size: int
-
-    def row(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows of a table that share this panel's y axis."""
-        return table[(table["task"] == self.task) & (table["norm"] == self.norm)]
-
-    def of(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The panel's own rows of a table."""
-        return self.row(table)[lambda rows: rows["batch_size"] == self.batch_size]
-
-
 def overview(levels: pd.DataFrame) -> list[Picture]:
     """Both regimes at a glance: final RMSE of each phase against decay, a panel for each batch size."""
-    caption = "RMSE on the whole test set after training, against the decay of the moving average."
+    caption = f"RMSE on {final_name(levels)} after training, against the decay of the moving average."
     if levels["phase"].nunique() == 2:
         caption += " Between the phases: orange where phase false is worse, hatched blue where it is better."
+    if levels["constant_rmse"].notna().any():
+        caption += " Thin grey line: the best constant predictor, where it is near."
     alt = "Small plots of final RMSE against decay, one for each task and batch size, a line for each phase."
-    main = _subjects(levels)
+    main = moving(levels)
     decays = np.sort(levels["decay"].dropna().unique())
 
     def draw(axes: Axes, panel: Panel) -> None:
         decay_axis(axes, decays)
-        value_axis(axes, levels.loc[levels["task"] == panel.task, "rmse"])
+        own = levels[levels["task"].map(base) == base(panel.task)]
+        near = own["constant_rmse"] < 2 * own["rmse"].max()
+        value_axis(axes, pd.concat([own["rmse"], own.loc[near, "constant_rmse"]]))
         _draw_phases(axes, panel.of(levels))
         _draw_controls(axes, panel, levels)
+        _draw_constant(axes, panel.of(levels)["constant_rmse"].mean())
 
     drawn = [
-        _grid(page, draw, "decay of the moving average", 2.0)
-        for page in _paged(_panels(levels if main.empty else main), ROWS_FIRST)
+        grid(page, draw, "decay of the moving average", 2.0)
+        for page in paged(panels(levels if main.empty else main), ROWS_FIRST)
     ]
     return [Picture(svg, caption + spread_note(levels), alt) for svg in drawn]
 
 
 def curves(table: pd.DataFrame, split: str) -> list[Picture]:
     """How the gap opens or closes over training, on one probe: RMSE against the step."""
-    rows = _subjects(table[table["split"] == split])
+    rows = moving(table[table["split"] == split])
     images = {"test_probe": "test", "train_probe": "training"}[split]
     decays = np.sort(rows["decay"].dropna().unique())
-    shown = _spread_out(decays, CURVES)
+    shown = spread_out(decays, CURVES)
     caption = f"RMSE on a fixed probe of {images} images against the optimizer step."
     if len(shown) < len(decays):
         caption += f" Drawn: {len(shown)} of the {len(decays)} decays."
@@ -93,70 +74,8 @@ def curves(table: pd.DataFrame, split: str) -> list[Picture]:
         value_axis(axes, panel.row(rows)["rmse"])
         _draw_curves(axes, panel.of(rows), shown)
 
-    drawn = [_grid(page, draw, "optimizer step (log scale)", 1.72) for page in _paged(_panels(rows), ROWS)]
+    drawn = [grid(page, draw, "optimizer step (log scale)", 1.72) for page in paged(panels(rows), ROWS)]
     return [Picture(svg, caption + spread_note(rows), alt) for svg in drawn]
-
-
-def _subjects(table: pd.DataFrame) -> pd.DataFrame:
-    return table[~table["norm"].isin(CONTROLS)]
-
-
-def _panels(table: pd.DataFrame) -> list[list[Panel]]:
-    rows = []
-    for (task, norm), own in table.groupby(["task", "norm"]):
-        sizes = sorted(int(size) for size in own["batch_size"].unique())
-        chunks = [sizes[first : first + COLUMNS] for first in range(0, len(sizes), COLUMNS)]
-        rows += [[Panel(task, norm, size) for size in chunk] for chunk in chunks]
-    return rows
-
-
-def _paged(rows: list[list[Panel]], first: int) -> list[list[list[Panel]]]:
-    rest = [rows[at : at + ROWS] for at in range(first, len(rows), ROWS)]
-    return [page for page in (rows[:first], *rest) if page]
-
-
-def _spread_out(decays: np.ndarray, most: int) -> np.ndarray:
-    """At most so many decays, from the fastest to the slowest, evenly on the axis of decays."""
-    if len(decays) <= most:
-        return decays
-    places = decay_places(decays)
-    wanted = np.linspace(places[0], places[-1], most)
-    return decays[np.unique(np.abs(places - wanted[:, None]).argmin(axis=1))]
-
-
-def _grid(rows: list[list[Panel]], draw: Callable[[Axes, Panel], None], xlabel: str, tall: float) -> str:
-    columns = max(len(row) for row in rows)
-    size = (max(4.2, WIDTH * columns / COLUMNS), 0.62 + len(rows) * (tall if len(rows) <= 2 else 1.4))
-    with drawing(size) as (figure, svg):
-        grid = figure.subplots(len(rows), columns, squeeze=False)
-        for line, row, below in zip_longest(grid, rows, rows[1:], fillvalue=()):
-            for column, (axes, panel) in enumerate(zip_longest(line, row)):
-                if panel is None:
-                    axes.set_axis_off()
-                    continue
-                draw(axes, panel)
-                _label(axes, panel, leftmost=column == 0, lowest=column >= len(below))
-        figure.supxlabel(xlabel, fontsize=7)
-        _legend(figure, grid.flat)
-    return svg.getvalue()
-
-
-def _label(axes: Axes, panel: Panel, leftmost: bool, lowest: bool) -> None:
-    axes.set_title(f"batch size {panel.batch_size}")
-    if leftmost:
-        name = panel.task if panel.norm == "batch" else f"{panel.task}, {panel.norm}"
-        axes.set_ylabel(f"{short(name, 24)}\nRMSE")
-    axes.tick_params(labelleft=leftmost, labelbottom=lowest)
-
-
-def _legend(figure: Figure, panels: Iterable[Axes]) -> None:
-    entries: dict[str, Any] = {}
-    for axes in panels:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    longest = max((len(label) for label in entries), default=1)
-    columns = max(1, int(figure.get_figwidth() / (0.36 + 0.05 * longest)))
-    figure.legend(entries.values(), entries.keys(), loc="outside upper left", ncols=columns)
 
 
 def _draw_phases(axes: Axes, rows: pd.DataFrame) -> None:
@@ -185,7 +104,13 @@ def _draw_controls(axes: Axes, panel: Panel, levels: pd.DataFrame) -> None:
     others = own[own["norm"].isin(CONTROLS - {panel.norm})]
     for at, (norm, rows) in enumerate(others.groupby("norm")):
         style: dict[str, Any] = {"color": CONTROL, "linewidth": 0.9, "linestyle": (0, (1, 1 + at))}
-        axes.axhline(rows["rmse"].iloc[0], label=f"{norm} normalization", **style)
+        axes.axhline(rows["rmse"].iloc[0], label=normalization(str(norm)), **style)
+
+
+def _draw_constant(axes: Axes, level: float) -> None:
+    low, high = axes.get_ylim()
+    if low < level < high:
+        axes.axhline(level, color="#b5b5b5", linewidth=0.6, label="constant predictor")
 
 
 def _draw_curves(axes: Axes, rows: pd.DataFrame, shown: np.ndarray) -> None:

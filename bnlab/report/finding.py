@@ -6,7 +6,13 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 
-from bnlab.report.tables import CONTROLS, ROUNDING, cells, decay_name, gaps, number, power, tidy
+from bnlab.report.arrival import UNKNOWN, Layers, finals
+from bnlab.report.arrived import faster, follows
+from bnlab.report.constant import unlearned
+from bnlab.report.drills import shown
+from bnlab.report.phrases import gap, verb
+from bnlab.report.rows import CONTROLS, moving, normalization, ordinary
+from bnlab.report.tables import ROUNDING, cells, decay_name, gaps, number, power
 
 SEED_WORDS = {1: "One seed", 2: "Two seeds"}
 
@@ -17,8 +23,11 @@ class Finding:
 
     largest: str = ""
     lag: str = ""
+    follows: str = ""
     better: str = ""
+    drills: str = ""
     broken: str = ""
+    unlearned: str = ""
     control: str = ""
     reach: str = ""
     stand_in: str = ""
@@ -30,27 +39,30 @@ class Finding:
         return tuple(sentence for sentence in said if sentence)
 
 
-def finding(readings: pd.DataFrame) -> Finding:
-    """The numbers of `gaps`, said in sentences; only gaps beyond two standard errors are named as found."""
+def finding(readings: pd.DataFrame, layers: Layers = UNKNOWN) -> Finding:
+    """The numbers of `gaps`, said in sentences; only gaps beyond two standard errors are named as found.
+
+    Args:
+        readings: stored rows.
+        layers: of each trial, as the sweep knows them; each is else taken to be updated once per step.
+    """
     stand_in = stand_ins(readings)
     missing = _missing(readings)
     if missing:
         return Finding(largest=missing, stand_in=stand_in)
     table = gaps(readings)
-    controls = table["norm"].isin(CONTROLS)
-    control, broken = _control(table[controls]), _broken(table)
-    subjects = table[~controls & table["rmse_gap"].notna()]
-    if subjects.empty:
-        alone = "No normalization with moving statistics was measured: there is no gap to look for."
-        return Finding(largest=alone, broken=broken, control=control, stand_in=stand_in)
-    found = subjects[subjects["rmse_beyond"]]
+    counted, controls = finals(readings, layers), table[table["norm"].isin(CONTROLS)]
+    found = counted[counted["rmse_beyond"]]
     return Finding(
-        largest=_largest(subjects, found),
+        largest=_alone(moving(table)) if counted.empty else _largest(counted, found),
         lag="" if found.empty else _lag(found.iloc[0]),
-        better=_better(subjects, found),
-        broken=broken,
-        control=control,
-        reach=_reach(subjects),
+        follows="" if found.empty else _follows(counted, found.iloc[0]),
+        better=_better(counted, found),
+        drills=_drills(readings),
+        broken=_broken(table),
+        unlearned=unlearned(cells(readings)),
+        control=_control(controls),
+        reach=_reach(counted),
         stand_in=stand_in,
     )
 
@@ -58,7 +70,7 @@ def finding(readings: pd.DataFrame) -> Finding:
 def _missing(readings: pd.DataFrame) -> str:
     table = cells(readings)
     if table.empty:
-        return "No trial has a final reading of the whole test set: there is nothing to compare."
+        return "No trial has a final reading: there is nothing to compare."
     if table["phase"].all():
         return "Only phase true was measured: there is no gap to look for."
     if table.loc[~table["phase"], "rmse_gap"].isna().all():
@@ -66,52 +78,53 @@ def _missing(readings: pd.DataFrame) -> str:
     return ""
 
 
-def _largest(subjects: pd.DataFrame, found: pd.DataFrame) -> str:
+def _alone(table: pd.DataFrame) -> str:
+    if table["rmse_gap"].isna().all():
+        return "No normalization with moving statistics was measured: there is no gap to look for."
+    return "No trial with moving statistics has learned enough for its gap to count."
+
+
+def _largest(counted: pd.DataFrame, found: pd.DataFrame) -> str:
     if found.empty:
-        return f"No gap is beyond two standard errors: the largest, for {_gap(subjects, subjects.iloc[0])}."
+        return f"No gap is beyond two standard errors: the largest, for {gap(counted, counted.iloc[0])}."
     worst = found.iloc[0]
     accuracy = ""
     if pd.notna(worst["accuracy_gap"]):
         accuracy = f" Accuracy: {number(worst['accuracy_true'])} and {number(worst['accuracy_false'])}."
-    return f"The gap is largest for {_gap(subjects, worst)}.{accuracy}"
-
-
-def _gap(subjects: pd.DataFrame, row: pd.Series) -> str:
-    return (
-        f"{_place(subjects, row)}: RMSE {number(row['rmse_true'])} with phase true, "
-        f"{number(row['rmse_false'])} with phase false, "
-        f"a gap of {number(row['rmse_gap'], signed=True)} ± {number(row['rmse_gap_se'])}"
-    )
-
-
-def _place(subjects: pd.DataFrame, row: pd.Series) -> str:
-    norm = f"{row['norm']} normalization, " if len(subjects["norm"].unique()) > 1 else ""
-    return f"{row['task']}, {norm}batch size {row['batch_size']}, decay {decay_name(row['decay'])}"
+    return f"The gap is largest for {gap(counted, worst)}.{accuracy}"
 
 
 def _lag(worst: pd.Series) -> str:
-    """A moving average keeps decay^n of its start after n steps: named once it exceeds 5 %."""
-    decay, steps = worst["decay"], worst["steps"]
-    if worst["rmse_gap"] < 0 or decay**steps <= 0.05:
+    """A moving average keeps decay^n of its start after n updates: named once it exceeds 5 %."""
+    if worst["rmse_gap"] < 0 or worst["share"] <= 0.05:
         return ""
-    share = f"{number(decay**steps, 2)} of its start ({decay_name(decay)}^{steps})"
-    return f"That moving average had not arrived: after {steps} steps it still held {share}."
+    decay, updates = decay_name(worst["decay"]), worst["updates"] * worst["steps"]
+    share = f"{number(worst['share'], 2)} of its start ({decay}^{updates})"
+    return f"That moving average had not arrived: after {worst['steps']} steps it still held {share}."
 
 
-def _better(subjects: pd.DataFrame, found: pd.DataFrame) -> str:
+def _follows(counted: pd.DataFrame, worst: pd.Series) -> str:
+    """What a faster average says about the largest gap, where one was measured."""
+    alone = worst["rmse_gap"] < 0 or faster(counted, worst).empty
+    return "" if alone else follows(counted, worst)
+
+
+def _better(counted: pd.DataFrame, found: pd.DataFrame) -> str:
     if found.empty:
         return ""
     wins = found[found["rmse_gap"] < 0]
-    count = f"Of {len(subjects)} gaps {len(found)} {_are(found)} beyond two standard errors"
+    count = f"Of {len(counted)} gaps {len(found)} {verb(found, 'is', 'are')} beyond two standard errors"
     if len(wins) in (0, len(found)):
         each = "all with" if len(found) > 1 else "with"
         return f"{count}, {each} phase false {'worse' if wins.empty else 'better'}."
-    best = _gap(subjects, wins.iloc[0])
+    best = gap(counted, wins.iloc[0])
     return f"{count}; in {len(wins)} of these phase false is better, most of all for {best}."
 
 
-def _are(rows: pd.DataFrame) -> str:
-    return "is" if len(rows) == 1 else "are"
+def _drills(readings: pd.DataFrame) -> str:
+    """The worst that a restore did; the page of the drills has the others."""
+    symptoms = shown(readings).symptoms
+    return f"Restore drills: {symptoms[0]}" if symptoms else ""
 
 
 def _broken(table: pd.DataFrame) -> str:
@@ -123,16 +136,18 @@ def _control(controls: pd.DataFrame) -> str:
     sizes = controls["rmse_gap"].abs()
     if sizes.isna().all():
         return ""
-    norms = ", ".join(sorted(controls["norm"].unique()))
+    norms = ", ".join(map(normalization, sorted(controls["norm"].unique())))
     verdict = f"below {power(ROUNDING)} as expected"
     if sizes.max() >= ROUNDING:
         verdict = f"although less than {power(ROUNDING)} was expected: distrust the other gaps"
     largest = power(sizes.max())
-    return f"Control without moving statistics ({norms} normalization): largest |gap| {largest}, {verdict}."
+    return f"Control without moving statistics ({norms}): largest |gap| {largest}, {verdict}."
 
 
-def _reach(subjects: pd.DataFrame) -> str:
-    fewest, most = subjects["seeds"].min(), subjects["seeds"].max()
+def _reach(counted: pd.DataFrame) -> str:
+    if counted.empty:
+        return ""
+    fewest, most = counted["seeds"].min(), counted["seeds"].max()
     if most < 3:
         runs = "this run" if most == 1 else "these runs"
         return f"{SEED_WORDS[most]}: this speaks of {runs} only."
@@ -142,7 +157,7 @@ def _reach(subjects: pd.DataFrame) -> str:
 
 def stand_ins(readings: pd.DataFrame) -> str:
     """Which tasks ran on made-up pixels, in one sentence; empty when none did."""
-    rows = tidy(readings)
+    rows = ordinary(readings)
     tasks = sorted(rows.loc[rows["stand_in"], "task"].unique())
     if not tasks:
         return ""

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LinearSegmentedColormap
 
-from bnlab.report.drawing import WIDTH, Picture, drawing, short
-from bnlab.report.tables import ROUNDING, decay_name, number, typeset
+from bnlab.report.drawing import WIDTH, Picture, drawing, short, wrapped
+from bnlab.report.rows import base, final_name, natural, normalization, variant
+from bnlab.report.tables import POINT, ROUNDING, decay_name, number, typeset
 
 NAMES = {
     "rmse": ("RMSE", "gap of RMSE (units of the output)", "worse"),
@@ -26,14 +27,17 @@ PALE = LinearSegmentedColormap.from_list("gap", ["#6f9fca", "#cfe0ee", "#fbfaf7"
 
 
 def heatmaps(gaps: pd.DataFrame, metric: str) -> list[Picture]:
-    """One map for each task and norm; nothing when no gap of this metric is known."""
+    """Maps of one metric, on pages; nothing when no gap of this metric is known."""
     known = gaps[f"{metric}_gap"][np.isfinite(gaps[f"{metric}_gap"])].abs()
     if known.empty:
         return []
+    gaps = gaps[gaps.groupby(["task", "norm"])[f"{metric}_gap"].transform("count") > 0]
     name, _, verdict = NAMES[metric]
+    counted = "" if gaps["learned"].all() else ", where the gap counts"
     caption = (
-        f"Gap of {name} on the whole test set, phase false minus phase true. Plus: phase false is {verdict}. "
-        "Orange: phase false is worse; blue: better. Bold: beyond two standard errors. All share one scale."
+        f"Gap of {name} on {final_name(gaps)}, phase false minus phase true. Plus: phase false is {verdict}. "
+        f"Orange: phase false is worse; blue: better. Bold: beyond two standard errors{counted}. "
+        "All share one scale."
     )
     alt = f"Grids of the signed gap of {name}, batch size by decay; the table of cells has the readings."
     rows, scale = _rows(gaps), max(known.max(), ROUNDING)
@@ -43,24 +47,56 @@ def heatmaps(gaps: pd.DataFrame, metric: str) -> list[Picture]:
 
 
 def _rows(gaps: pd.DataFrame) -> list[list[pd.DataFrame]]:
-    """One block for each task and norm, cut to at most 12 decays; two side by side where they are narrow."""
+    """Blocks of at most 12 decays; two side by side where they are narrow."""
     blocks = []
-    for _, own in gaps.groupby(["task", "norm"]):
+    for own in _maps(gaps):
         decays = np.sort(own["decay"].unique())
         parts = np.array_split(decays, -(-len(decays) // 12))
         blocks += [own[own["decay"].isin(part)] for part in parts]
-    columns = 2 if gaps["decay"].nunique() <= 6 else 1
+    beside = gaps["decay"].nunique() <= 6 and max(blocks[0]["line"].str.len()) < 8
+    columns = 2 if beside else 1
     return [blocks[at : at + columns] for at in range(0, len(blocks), columns)]
 
 
+def _maps(gaps: pd.DataFrame) -> list[pd.DataFrame]:
+    """A map for each task and norm, a line for each batch size; one for each task if that is one line."""
+    gaps = gaps.sort_values(POINT, key=natural)
+    sizes = gaps.groupby(["task", "norm"])["batch_size"].nunique()
+    tasks = gaps["task"].map(base)
+    if len(sizes) > tasks.nunique() and sizes.max() == 1:
+        return [_together(own) for _, own in gaps.groupby(tasks)]
+    named = gaps.assign(
+        title=gaps["task"] + ", " + gaps["norm"].map(normalization), line=gaps["batch_size"].astype(str)
+    )
+    return [own for _, own in named.groupby(["task", "norm"], sort=False)]
+
+
+def _together(own: pd.DataFrame) -> pd.DataFrame:
+    """Each line bears what differs between trials, the title what they share."""
+    parts = {
+        "task": own["task"].map(variant),
+        "norm": own["norm"].map(normalization),
+        "batch_size": "batch size " + own["batch_size"].astype(str),
+    }
+    shared = [text.iloc[0] for text in parts.values() if len(set(text)) == 1]
+    differing = [text for text in parts.values() if len(set(text)) > 1] or [parts["norm"]]
+    title = ", ".join(filter(None, [base(own["task"].iloc[0]), *shared]))
+    line = pd.concat(differing, axis=1).agg(lambda texts: ", ".join(filter(None, texts)), axis=1)
+    return own.assign(title=title, line=line.map(lambda text: short(text, 60)))[::-1]
+
+
 def _tall(row: list[pd.DataFrame]) -> float:
-    return 0.62 + min(0.26 * max(block["batch_size"].nunique() for block in row), PAGE - 1)
+    return 0.62 + min(0.26 * max(block["line"].nunique() for block in row), PAGE - 1)
 
 
 def _grid(rows: list[list[pd.DataFrame]], metric: str, scale: float) -> str:
     blocks = [block for row in rows for block in row]
     columns, wide = len(rows[0]), max(block["decay"].nunique() for block in blocks)
-    size = (min(WIDTH, max(3.4, columns * (0.65 + 0.62 * wide))), 0.55 + sum(_tall(row) for row in rows))
+    names = 0.05 * max(max(block["line"].str.len()) for block in blocks)
+    size = (
+        min(WIDTH, max(3.4, columns * (max(1.6, 0.62 * wide) + 0.5 + names))),
+        0.55 + sum(_tall(row) for row in rows),
+    )
     with drawing(size) as (figure, svg):
         heights = [_tall(row) for row in rows]
         cells = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
@@ -73,7 +109,7 @@ def _grid(rows: list[list[pd.DataFrame]], metric: str, scale: float) -> str:
         bar.set_label(NAMES[metric][1])
         bar.outline.set_visible(False)
         bar.ax.xaxis.set_major_formatter(lambda value, _: typeset(f"{value:+g}") if value else "0")
-        bar.ax.locator_params(nbins=5)
+        bar.ax.locator_params(nbins=5 if size[0] > 5 else 2)
     return svg.getvalue()
 
 
@@ -84,9 +120,10 @@ def _draw(axes: Axes, block: pd.DataFrame, metric: str, scale: float) -> QuadMes
     mesh = axes.pcolormesh(np.ma.masked_invalid(table.to_numpy()), vmin=-scale, vmax=scale, **paint)
     _write(axes, table.to_numpy(), _square(block, f"{metric}_beyond").eq(True).to_numpy(), scale)
     axes.set_xticks(np.arange(table.shape[1]) + 0.5, [decay_name(decay) for decay in table.columns])
-    axes.set_yticks(np.arange(table.shape[0]) + 0.5, [str(size) for size in table.index])
-    title = f"{block['task'].iloc[0]}, {block['norm'].iloc[0]} normalization"
-    axes.set(xlabel="decay", ylabel="batch size", title=short(title, 44))
+    axes.set_yticks(np.arange(table.shape[0]) + 0.5, table.index)
+    numbers = block["line"].str.isdecimal().all()
+    axes.set(xlabel="decay", ylabel="batch size" if numbers else "")
+    axes.set_title(wrapped(block["title"].iloc[0], 44, 2))
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -94,7 +131,8 @@ def _draw(axes: Axes, block: pd.DataFrame, metric: str, scale: float) -> QuadMes
 
 
 def _square(block: pd.DataFrame, values: str) -> pd.DataFrame:
-    return block.set_index(["batch_size", "decay"])[values].unstack()  # noqa: PD010 - nothing to aggregate
+    table = block.set_index(["line", "decay"])[values].unstack()  # noqa: PD010 - nothing to aggregate
+    return table.loc[list(dict.fromkeys(block["line"]))]
 
 
 def _write(axes: Axes, gaps: np.ndarray, bold: np.ndarray, scale: float) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib
 import pandas as pd
@@ -17,38 +17,38 @@ import typst
 from matplotlib.ft2font import FT2Font
 
 from bnlab.records import Failure, Sweep
-from bnlab.report import figures, tables
+from bnlab.report import arrival, drills, figures, pages, sheets, tables
+from bnlab.report.arrived import arrived
+from bnlab.report.collapse import collapse
+from bnlab.report.drawing import Picture
 from bnlab.report.finding import finding
 from bnlab.report.heatmaps import heatmaps
-from bnlab.report.tables import decay_name, duration, number, typeset
+from bnlab.report.histograms import pictures
+from bnlab.report.rows import base, called, final_name, tidy
+from bnlab.report.scaling import scaling
+from bnlab.report.sizes import sizes
+from bnlab.report.tables import duration, typeset
+from bnlab.science.histogram import LayerHistogram
 
+Histograms: TypeAlias = Mapping[str, Sequence[LayerHistogram]]
+NONE: Histograms = {}
 TEMPLATE = Path(__file__).with_name("template.typ")
-MARK, FOUND = "•", "> 2 se"
-TRIAL = {
-    "task": "task",
-    "norm": "norm",
-    "batch size": "batch_size",
-    "seed": "seed",
-    "steps": "steps",
-    "samples": "samples_seen",
-    "eval. batch": "eval_batch_size",
-}
-"""The columns of the table of trials, and the fact of a reading or failure that each shows."""
 
 
-def write(sweep: Sweep, readings: pd.DataFrame, path: Path) -> Path:
+def write(sweep: Sweep, readings: pd.DataFrame, path: Path, histograms: Histograms = NONE) -> Path:
     """The report of one sweep, whole or not there at all; the same rows give the same bytes.
 
     Args:
         sweep: the frame around the readings.
         readings: stored rows; with none, the report says why.
         path: where the PDF goes; its folder is made.
+        histograms: trial -> its histograms, for an appendix.
 
     Returns:
         The path.
 
     """
-    content = compiled(document(sweep, readings), _moment(sweep.started))
+    content = compiled(document(sweep, readings, histograms), _moment(sweep.started))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -71,14 +71,15 @@ def compiled(content: Mapping[str, Any], moment: datetime) -> bytes:
     )
 
 
-def document(sweep: Sweep, readings: pd.DataFrame) -> dict[str, Any]:
+def document(sweep: Sweep, readings: pd.DataFrame, histograms: Histograms = NONE) -> dict[str, Any]:
     """All that the report shows: strings for the words and tables, SVG for the pictures."""
-    rows = _legible(tables.tidy(readings))
-    return _printable(_words(sweep, rows) | _numbers(sweep, rows)) | _pictures(sweep, rows)
+    rows = _legible(tidy(readings))
+    told = _words(sweep, rows) | _numbers(sweep, rows) | _questions(sweep, rows)
+    return _printable(told) | _pictures(sweep, rows, histograms)
 
 
 def _words(sweep: Sweep, rows: pd.DataFrame) -> dict[str, Any]:
-    found = finding(rows)
+    found = finding(rows, sweep.layers)
     time = ("wall-clock time", duration(sweep.seconds))
     return {
         "title": sweep.name or "bnlab",
@@ -99,92 +100,57 @@ def _numbers(sweep: Sweep, rows: pd.DataFrame) -> dict[str, Any]:
     table = tables.cells(rows, sweep.decays)
     seeds = table["seed"].nunique()
     return {
-        "cells": _cells(table, seeds > 1),
-        "means": _means(tables.gaps(rows)) if seeds > 1 else None,
-        "trials": _trials(sweep, rows),
+        "final": final_name(table),
+        "kinds": _kinds(table),
+        "tasks": sheets.tasks(table),
+        "cells": sheets.cells(table),
+        "means": sheets.means(tables.gaps(rows)) if seeds > 1 else None,
+        "trials": sheets.trials(sweep, rows),
     }
 
 
-def _pictures(sweep: Sweep, rows: pd.DataFrame) -> dict[str, Any]:
+def _questions(sweep: Sweep, rows: pd.DataFrame) -> dict[str, Any]:
+    """What the pages of single questions say beside their pictures."""
+    shares, drilled = arrival.shares(rows, sweep.layers), drills.drilled(rows)
+    return {
+        "arrival": [typeset(sentence) for sentence in arrived(rows, sweep.layers).sentences],
+        "shares": pages.shares(shares),
+        "layers": arrival.named(shares),
+        "drills": [typeset(sentence) for sentence in drills.shown(rows).sentences],
+        "drilled": pages.drills(drilled),
+        "meanings": pages.meanings(drilled),
+        "sizes": pages.side_by_side(sizes(rows)),
+    }
+
+
+def _appendix(rows: pd.DataFrame, histograms: Histograms) -> Iterator[Picture]:
+    trials = rows.drop_duplicates("trial").set_index("trial")
+    for trial, counted in histograms.items():
+        own = trials.loc[trial]
+        yield from pictures(f"{own['task']} {own['norm']} b{own['batch_size']} s{own['seed']}", counted)
+
+
+def _kinds(table: pd.DataFrame) -> str:
+    """What a reader must know where a metric is missing."""
+    blind = table["accuracy"].isna()
+    if not blind.any():
+        return ""
+    if blind.all():
+        return "These are regressors: RMSE and loss are over outputs, and there is no accuracy."
+    return "A dash: a regressor has no accuracy; its RMSE and loss are over outputs."
+
+
+def _pictures(sweep: Sweep, rows: pd.DataFrame, histograms: Histograms) -> dict[str, Any]:
     curves, gaps = tables.curves(rows), tables.gaps(rows)
     drawn = {
         "overview": figures.overview(tables.levels(rows, sweep.decays)),
         "curves": [*figures.curves(curves, "test_probe"), *figures.curves(curves, "train_probe")],
+        "collapse": collapse(arrival.ratios(rows, sweep.layers)),
+        "scaling": scaling(sizes(rows)),
         "heatmaps": [*heatmaps(gaps, "rmse"), *heatmaps(gaps, "accuracy")],
+        "histograms": list(_appendix(rows, histograms)),
     }
     return {place: [asdict(picture) for picture in pictures] for place, pictures in drawn.items()}
-
-
-def _cells(table: pd.DataFrame, several: bool) -> dict[str, Any]:
-    found = tables.beyond(table["rmse_gap"], table["rmse_gap_se"])
-    columns = {
-        "task": table["task"],
-        "norm": table["norm"],
-        "batch size": table["batch_size"].astype(str),
-        "decay": table["decay"].map(decay_name),
-        "seed": table["seed"].astype(str),
-        "phase": table["phase"].map({True: "true", False: "false"}),
-        "RMSE": table["rmse"].map(_value),
-        "accuracy": table["accuracy"].map(_value),
-        "loss": table["loss"].map(_value),
-        "RMSE gap": table["rmse_gap"].map(_signed).mask(table["phase"], ""),
-        "± se": table["rmse_gap_se"].map(_value).mask(table["phase"], ""),
-        FOUND: found.map({True: MARK, False: ""}),
-    }
-    idle = [] if several else ["seed"]
-    idle += ["RMSE gap", "± se", FOUND] if table["phase"].all() else []
-    columns = {name: column for name, column in columns.items() if name not in idle}
-    return _table(columns, ["task", "norm", "phase"], table["batch_size"])
-
-
-def _means(gaps: pd.DataFrame) -> dict[str, Any]:
-    table = gaps.sort_values(tables.POINT)
-    columns = {
-        "task": table["task"],
-        "norm": table["norm"],
-        "batch size": table["batch_size"].astype(str),
-        "decay": table["decay"].map(decay_name),
-        "seeds": table["seeds"].astype(str),
-        "RMSE true": table["rmse_true"].map(_value),
-        "RMSE false": table["rmse_false"].map(_value),
-        "mean gap": table["rmse_gap"].map(_signed),
-        "spread": table["rmse_gap_sd"].map(_value),
-        "± se": table["rmse_gap_se"].map(_value),
-        FOUND: table["rmse_beyond"].map({True: MARK, False: ""}),
-    }
-    return _table(columns, ["task", "norm"], table["batch_size"])
-
-
-def _trials(sweep: Sweep, rows: pd.DataFrame) -> dict[str, Any]:
-    read = rows.sort_values("step", kind="stable").drop_duplicates("trial", keep="last").set_index("trial")
-    failed = {failure.trial: failure for failure in sweep.failures}
-    lines = []
-    for trial in dict.fromkeys([*sweep.trials, *read.index, *failed]):
-        source = read.loc[trial] if trial in read.index else failed.get(trial)
-        state = "failed" if trial in failed else "no readings" if source is None else "finished"
-        lines.append([trial, *(str(getattr(source, fact, "–")) for fact in TRIAL.values()), state])
-    lines.sort(key=lambda line: (line[1] == "–", *line[1:3], *((len(text), text) for text in line[3:5])))
-    table = pd.DataFrame(lines, columns=["trial", *TRIAL, "state"], dtype=str)
-    return _table(dict(table.items()), ["trial", "task", "norm", "state"], table["task"] + table["norm"])
-
-
-def _table(columns: Mapping[str, pd.Series], left: Iterable[str], groups: pd.Series) -> dict[str, Any]:
-    """A table as strings; `breaks` are the rows above which a light rule is drawn."""
-    changed = groups.ne(groups.shift()).to_numpy()
-    return {
-        "head": list(columns),
-        "align": ["center" if name == FOUND else "left" if name in left else "right" for name in columns],
-        "rows": [list(row) for row in zip(*columns.values(), strict=True)],
-        "breaks": [at for at in range(1, len(groups)) if changed[at]],
-    }
-
-
-def _value(value: float) -> str:
-    return typeset(number(value))
-
-
-def _signed(value: float) -> str:
-    return typeset(number(value, signed=True))
 
 
 def _pairs(items: Iterable[tuple[str, str]]) -> list[list[str]]:
@@ -202,11 +168,12 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _sources(rows: pd.DataFrame) -> list[list[str]]:
-    return _pairs(rows.groupby(["task", "source"]).groups)
+    return _pairs(rows.assign(task=rows["task"].map(base)).groupby(["task", "source"]).groups)
 
 
 def _failure(failure: Failure) -> dict[str, str]:
-    what = f"{failure.task}, {failure.norm}, batch size {failure.batch_size}, seed {failure.seed}"
+    task = called(failure.task, failure.variant)
+    what = f"{task}, {failure.norm}, batch size {failure.batch_size}, seed {failure.seed}"
     return {"trial": failure.trial, "what": what, "reason": failure.reason}
 
 

@@ -5,53 +5,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-METRICS = ("rmse", "accuracy", "loss")
+from bnlab.report.rows import ERRORS, GAPS, METRICS, final, natural, ordinary
+
 CELL = ["task", "norm", "batch_size", "decay", "phase", "seed"]
 POINT = ["task", "norm", "batch_size", "decay"]
-CONTROLS = frozenset({"group", "layer", "instance", "none"})
-"""Normalizations without moving statistics: their gap must be rounding and nothing else."""
 ROUNDING = 1e-6
 """A gap up to this size is float32 rounding, whatever its standard error."""
+LEARNED = 0.7
+"""A regressor has learned something once its RMSE is at most this share of the best constant predictor's."""
 
-_GAPS = [f"{metric}_gap" for metric in METRICS]
-_ERRORS = [f"{gap}_se" for gap in _GAPS]
-_TEXTS = ["trial", "task", "norm", "source", "split"]
-_FLAGS = ["stand_in", "phase"]
-_COUNTS = ["batch_size", "seed", "steps", "step", "samples_seen", "eval_batch_size", "images"]
-_NUMBERS = ["decay", *METRICS, *_GAPS, *_ERRORS]
-
-
-def tidy(readings: pd.DataFrame) -> pd.DataFrame:
-    """One row per reading, all columns there and typed, also when nothing was read.
-
-    Of several evaluation batch sizes the training batch size is kept, else the largest: a cell has one value.
-    Trials that share task, norm, batch size and seed are told apart by their identity in the task's name.
-    """
-    rows = readings.reindex(columns=[*_TEXTS, *_FLAGS, *_COUNTS, *_NUMBERS])
-    kinds: dict[str, Any] = dict.fromkeys(_TEXTS, str)
-    kinds |= dict.fromkeys(_FLAGS, bool) | dict.fromkeys(_COUNTS, "int64") | dict.fromkeys(_NUMBERS, float)
-    rows = rows.astype(kinds)
-    rows["decay"] = rows["decay"].mask(rows["phase"])
-    foreign = rows["eval_batch_size"] != rows["batch_size"]
-    order = rows.assign(_foreign=foreign, _size=-rows["eval_batch_size"])
-    kept = order.sort_values(["_foreign", "_size"], kind="stable").drop_duplicates(
-        ["trial", "step", "split", "phase", "decay"]
-    )
-    return _told_apart(rows.loc[kept.index.sort_values()].reset_index(drop=True))
-
-
-def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
-    shared = rows.groupby(["task", "norm", "batch_size", "seed"])["trial"].transform("nunique") > 1
-    return rows.assign(task=rows["task"].where(~shared, rows["task"] + " " + rows["trial"].str[:6]))
+_FRAME = ["split", "trial", "steps", "images", "constant_rmse", "of_constant", "learned"]
 
 
 def cells(readings: pd.DataFrame, decays: Sequence[float] = ()) -> pd.DataFrame:
-    """One row per cell, with the final reading of the whole test set.
+    """One row per cell, with the final reading of the split that is read whole.
 
     A phase-true value is the same for all decays of its trial, so it is repeated for each of them.
 
@@ -60,11 +31,11 @@ def cells(readings: pd.DataFrame, decays: Sequence[float] = ()) -> pd.DataFrame:
         decays: the decays of trials that have phase-true rows only; without any, their decay is NaN.
 
     Returns:
-        Columns of `CELL`, the metrics, their gaps and standard errors, and `trial`, `steps`, `images`.
+        Columns of `CELL`, the metrics, their gaps and standard errors, `split`, `trial`, `steps`, `images`,
+        `constant_rmse`, `of_constant` (phase true's RMSE as a share of it) and `learned` (its gaps count).
 
     """
-    rows = tidy(readings)
-    rows = rows[(rows["split"] == "test") & (rows["step"] == rows.groupby("trial")["step"].transform("max"))]
+    rows = _judged(final(ordinary(readings)))
     own = rows[~rows["phase"]].groupby("trial")["decay"].agg(list).to_dict()
     asked = list(decays) or [math.nan]
     spread = [
@@ -72,38 +43,61 @@ def cells(readings: pd.DataFrame, decays: Sequence[float] = ()) -> pd.DataFrame:
         for trial, phase, decay in zip(rows["trial"], rows["phase"], rows["decay"], strict=True)
     ]
     rows = rows.assign(decay=pd.Series(spread, index=rows.index, dtype=object)).explode("decay")
-    rows = rows.astype({"decay": float})[[*CELL, *METRICS, *_GAPS, *_ERRORS, "trial", "steps", "images"]]
+    rows = rows.astype({"decay": float})[[*CELL, *METRICS, *GAPS, *ERRORS, *_FRAME]]
     order = ["task", "norm", "batch_size", "decay", "seed", "phase"]
-    return rows.sort_values(order, ascending=[True] * 5 + [False], ignore_index=True)
+    ascending = [name != "phase" for name in order]
+    return rows.sort_values(order, ascending=ascending, key=natural, ignore_index=True)
+
+
+def _judged(rows: pd.DataFrame) -> pd.DataFrame:
+    """A regressor that hardly beats a constant has learned nothing that a gap could say something of."""
+    true = rows["rmse"].where(rows["phase"], rows["rmse"] - rows["rmse_gap"])
+    share = true / rows["constant_rmse"]
+    return rows.assign(of_constant=share, learned=~(rows["accuracy"].isna() & (share > LEARNED)))
 
 
 def gaps(readings: pd.DataFrame) -> pd.DataFrame:
     """One row per task, norm, batch size and decay: the gap over all its seeds, worst |RMSE gap| first.
 
     With two or more seeds the standard error is the seeds' own, sd / sqrt(n); with one seed it is the
-    paired one over images.
+    paired one over images. Gaps that do not count stand last.
 
     Returns:
-        Columns of `POINT`, `seeds` (n), `steps`, and for each metric m: `m_true`, `m_false`, `m_gap` (means
-        over seeds), `m_gap_sd` (spread, NaN for one seed), `m_gap_se`, `m_beyond` (|gap| > 2 of these).
+        Columns of `POINT`, `split`, `seeds` (n), `steps`, `learned` (by all seeds: the gap counts), and for
+        each metric m: `m_true`, `m_false`, `m_gap` (means over seeds), `m_gap_sd` (spread, NaN for one
+        seed), `m_gap_se`, `m_beyond` (it counts, and |gap| > 2 of these).
 
     """
-    table = cells(readings)
+    grouped = _paired(cells(readings)).groupby(POINT)
+    parts = [grouped["seed"].nunique().rename("seeds"), grouped["steps"].max()]
+    parts += [grouped["split"].first(), grouped["learned"].all()]
+    parts += [over_seeds(grouped, metric) for metric in METRICS]
+    points = pd.concat(parts, axis=1).reset_index()
+    for metric in METRICS:
+        points[f"{metric}_beyond"] &= points["learned"]
+    points["_size"] = points["rmse_gap"].abs()
+    worst = points.sort_values(["learned", "_size"], ascending=False, kind="stable", ignore_index=True)
+    return worst.drop(columns="_size")
+
+
+def _paired(table: pd.DataFrame) -> pd.DataFrame:
+    """Cells with phase false, each with what phase true gave."""
     false = table[~table["phase"]].rename(columns={metric: f"{metric}_false" for metric in METRICS})
     true = table[table["phase"]].set_index([*POINT, "seed"])[list(METRICS)].add_suffix("_true")
     pairs = false.join(true, on=[*POINT, "seed"])
     for metric in METRICS:  # phase true not stored, but its gap was: the value follows
         known = pairs[f"{metric}_false"] - pairs[f"{metric}_gap"]
         pairs[f"{metric}_true"] = pairs[f"{metric}_true"].fillna(known)
-    grouped = pairs.groupby(POINT)
-    parts = [grouped["seed"].nunique().rename("seeds"), grouped["steps"].max()]
-    parts += [_over_seeds(grouped, metric) for metric in METRICS]
-    points = pd.concat(parts, axis=1).reset_index()
-    worst = points["rmse_gap"].abs().sort_values(ascending=False, kind="stable").index
-    return points.loc[worst].reset_index(drop=True)
+    return pairs
 
 
-def _over_seeds(pairs: pd.api.typing.DataFrameGroupBy, metric: str) -> pd.DataFrame:
+def over_seeds(pairs: pd.api.typing.DataFrameGroupBy, metric: str) -> pd.DataFrame:
+    """Both phases and the gap of a metric over the seeds: means, spread, standard error, whether it counts.
+
+    Args:
+        pairs: grouped, one row per seed, with the metric's `_true`, `_false`, `_gap` and `_gap_se`.
+        metric: one of `METRICS`.
+    """
     gap = pairs[f"{metric}_gap"]
     seeds = gap.count()
     spread = gap.std()
@@ -131,8 +125,7 @@ def beyond(gap: pd.Series, error: pd.Series) -> pd.Series:
 
 def levels(readings: pd.DataFrame, decays: Sequence[float] = ()) -> pd.DataFrame:
     """One row per task, norm, batch size, decay and phase: RMSE's mean, spread and n over the seeds."""
-    table = cells(readings, decays)
-    return _moments(table, ["task", "norm", "batch_size", "phase", "decay"])
+    return _moments(cells(readings, decays), ["split", "task", "norm", "batch_size", "phase", "decay"])
 
 
 def curves(readings: pd.DataFrame) -> pd.DataFrame:
@@ -140,14 +133,15 @@ def curves(readings: pd.DataFrame) -> pd.DataFrame:
 
     Phase-true rows keep decay NaN: one curve serves all decays.
     """
-    rows = tidy(readings)
+    rows = ordinary(readings)
     probes = rows[rows["split"].isin(["test_probe", "train_probe"])]
     return _moments(probes, ["split", "task", "norm", "batch_size", "phase", "decay", "step"])
 
 
 def _moments(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    grouped = rows.groupby(keys, dropna=False)["rmse"]
-    return grouped.agg(rmse="mean", sd="std", seeds="count").reset_index()
+    grouped = rows.groupby(keys, dropna=False)
+    own = grouped["rmse"].agg(rmse="mean", sd="std", seeds="count")
+    return own.assign(constant_rmse=grouped["constant_rmse"].mean()).reset_index()
 
 
 def number(value: float, decimals: int = 4, signed: bool = False) -> str:

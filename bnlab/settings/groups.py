@@ -111,4 +111,5 @@ class Report(Group):
     """Whether and where a report is written."""
 
     pdf: bool = True
+    histograms: bool = False
     folder: str = "reports"

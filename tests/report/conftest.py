@@ -41,7 +41,9 @@ def one_reading(task, norm, size, seed, step, split, decay, true, gap, se):
         "phase": phase,
         "decay": NAN if phase else decay,
         "eval_batch_size": size,
-        "images": 10_000 if split == "test" else 1_000,
+        "images": 10_000 if split in ("test", "train") else 1_000,
+        "drill": "",
+        "constant_rmse": 0.3,
     }
     for metric, sign in (("rmse", 1), ("accuracy", -2), ("loss", 5)):
         base = 1 - true if metric == "accuracy" else abs(sign) * true
@@ -59,6 +61,7 @@ def make(
     seeds=(0,),
     phases=(True, False),
     shift=0.0,
+    final="test",
 ):
     """A sweep's rows; seed s moves each batch-normalization gap by s * shift."""
     swept = [None] if True in phases else []  # no decay: phase true
@@ -71,13 +74,30 @@ def make(
             (1, "test_probe"),
             (100, "test_probe"),
             (last, "test_probe"),
-            (last, "test"),
+            (last, final),
         ]
         for (step, split), decay in product(spots, swept):
             gap, se = GAP.get((norm, size, decay), (2e-8 if norm == "group" else 0.01, 1e-9))
             gap += seed * shift * (norm == "batch")
             rows.append(one_reading(task, norm, size, seed, step, split, decay, true, gap, se))
     return pd.DataFrame(rows)
+
+
+def regress(rows, constant=0.3):
+    """The same rows, read from a network whose outputs are no classes."""
+    blind = dict.fromkeys(["accuracy", "accuracy_gap", "accuracy_gap_se"], NAN)
+    return rows.assign(**blind, constant_rmse=constant)
+
+
+def drill(rows, results):
+    """The rows, and for each drill the final phase-false readings with the gap that it leaves them."""
+    last = rows[rows["split"].isin(["test", "train"]) & ~rows["phase"]]
+    parts = [rows]
+    for name, gap in results.items():
+        own = last["rmse_gap"] if gap is None else gap
+        true = last["rmse"] - last["rmse_gap"]
+        parts.append(last.assign(drill=name, rmse=true + own, rmse_gap=own))
+    return pd.concat(parts, ignore_index=True)
 
 
 def make_sweep(readings=None, **changes):
@@ -102,6 +122,16 @@ def make_sweep(readings=None, **changes):
 @pytest.fixture(scope="session")
 def made():
     return make
+
+
+@pytest.fixture(scope="session")
+def regressed():
+    return regress
+
+
+@pytest.fixture(scope="session")
+def drilled():
+    return drill
 
 
 @pytest.fixture(scope="session")

@@ -101,5 +101,53 @@ def test_a_sweep_without_gaps_says_why(made, changes, said):
 def test_nothing_read_is_said():
     found = finding(pd.DataFrame())
     assert found == Finding(largest=found.largest)
-    assert found.largest.startswith("No trial has a final reading of the whole test set")
+    assert found.largest.startswith("No trial has a final reading: ")
     assert found.sentences == (found.largest,)
+
+
+def test_a_regressor_that_learned_nothing_is_named_and_is_no_headline(made, regressed):
+    rows = regressed(made(norms=("batch",)), constant=0.17)
+    rows["rmse_gap"] = rows["rmse_gap"].mask(rows["batch_size"] == 2, 9.0)
+    rows.loc[(rows["batch_size"] == 2) & ~rows["phase"], "rmse"] = 9.134
+    found = finding(rows)
+    assert found.largest.startswith("The gap is largest for mnist, batch size 128, decay 0.999: RMSE 0.1120")
+    assert found.better.startswith("Of 2 gaps")
+    assert found.unlearned == (
+        "1 of 2 regressors with moving statistics does not beat a constant predictor by 30 % with phase true "
+        "(mnist, batch, batch size 2, seed 0: RMSE 0.1340 against 0.1700): its gaps do not count."
+    )
+
+
+def test_if_no_regressor_learned_no_gap_counts(made, regressed):
+    found = finding(regressed(made(seeds=(0, 1, 2)), constant=0.12))
+    assert found.largest == "No trial with moving statistics has learned enough for its gap to count."
+    assert found.unlearned.startswith("6 of 6 regressors with moving statistics do not beat a constant")
+    assert found.unlearned.endswith("; and 2 more): their gaps do not count.")
+    assert (found.lag, found.follows, found.better, found.reach) == ("", "", "", "")
+    assert found.control != ""
+
+
+def test_a_classifier_is_named_only_if_it_is_worse_than_a_constant(readings):
+    assert finding(readings).unlearned == ""
+    found = finding(readings.assign(constant_rmse=0.12))
+    assert found.unlearned == (
+        "1 of 2 classifiers with moving statistics is worse than a constant predictor with phase true "
+        "(mnist, batch, batch size 2, seed 0: RMSE 0.1340 against 0.1200)."
+    )
+    assert found.largest == finding(readings).largest
+
+
+def test_regressors_and_classifiers_are_judged_each_by_their_own_rule(made, regressed):
+    rows = made(tasks=("mnist", "mnist_autoencoder"), norms=("batch",), sizes=(2,))
+    regressor = rows["task"] == "mnist_autoencoder"
+    mixed = pd.concat([rows[~regressor], regressed(rows[regressor], constant=0.16)])
+    assert finding(mixed.assign(constant_rmse=0.16)).unlearned.startswith("1 of 1 regressor with moving")
+    assert "classifier" not in finding(mixed.assign(constant_rmse=0.16)).unlearned
+
+
+def test_what_a_faster_average_gives_follows_the_largest_gap(readings):
+    assert finding(readings).follows == (
+        "A faster average does not close the gap: the ratio is still 1.20 at decay 0.9, so lag alone does "
+        "not explain it."
+    )
+    assert finding(readings[readings["decay"] != 0.9]).follows == ""

@@ -22,6 +22,13 @@ VARIANTS = {
     "three seeds": {"sizes": (2,), "seeds": (0, 1, 2), "shift": 0.01},
     "five tasks": {"tasks": ("a", "b", "c", "d", "e"), "sizes": (2,), "norms": ("batch",)},
     "forty decays": {"sizes": (2,), "norms": ("batch",), "decays": tuple(n / 40 for n in range(40))},
+    "sixteen long names": {
+        "tasks": tuple(f"mnist, dropout 0.5, deviation 0.{n:03}" for n in range(16)),
+        "norms": ("batch",),
+        "sizes": (32,),
+    },
+    "all images trained on": {"final": "train"},
+    "many sizes": {"sizes": (2, 8, 32, 128)},
     "other norms": {"norms": ("batch", "ghost", "layer"), "sizes": (2,)},
 }
 
@@ -184,3 +191,75 @@ def test_the_report_imports_no_training_and_its_tables_no_pictures():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.stderr == ""
+
+
+def test_what_was_read_last_is_named_everywhere(made, swept, tmp_path):
+    rows = made(final="train")
+    text = " ".join(pages(write(swept(rows, final="train"), rows, tmp_path / "train.pdf")).split())
+    assert "Final readings of all images trained on." in text
+    assert "the whole test set" not in text
+
+
+def test_a_regressor_has_no_column_of_accuracy(readings, made, regressed, swept):
+    rows = regressed(readings)
+    shown = pdf.document(swept(rows), rows)
+    assert "accuracy" not in shown["cells"]["head"]
+    assert shown["kinds"] == "These are regressors: RMSE and loss are over outputs, and there is no accuracy."
+    other = made(tasks=("other",))
+    mixed = pdf.document(swept(rows), pd.concat([rows, other]))
+    assert "accuracy" in mixed["cells"]["head"]
+    assert mixed["kinds"].startswith("A dash: a regressor has no accuracy")
+    assert pdf.document(swept(readings), readings)["kinds"] == ""
+
+
+def test_gaps_that_do_not_count_have_no_dot(made, regressed, swept):
+    rows = regressed(made(norms=("batch",)), constant=0.17)
+    marks = [row[-1] for row in pdf.document(swept(rows), rows)["cells"]["rows"]]
+    assert marks == ["", "", "", "", "", "•", "", "•"]  # 128 after 2; false after true
+
+
+def test_the_constant_of_each_task_is_shown(made, swept):
+    rows = made(tasks=("mnist, dropout 0.1", "mnist, dropout 0.2"))
+    assert pdf.document(swept(rows), rows)["tasks"]["rows"] == [
+        ["mnist", "classifier", "10,000", "0.3000", "0.1000", "33 %"]
+    ]
+    unknown = rows.assign(constant_rmse=float("nan"))
+    assert pdf.document(swept(rows), unknown)["tasks"]["rows"] == []
+
+
+def test_one_source_of_many_trials_is_told_once(made, swept):
+    rows = made(tasks=("mnist, dropout 0.1", "mnist, dropout 0.2")).assign(source="MNIST")
+    assert pdf.document(swept(rows), rows)["sources"] == [["mnist", "MNIST"]]
+
+
+def test_a_failure_is_named_with_what_tells_it_apart(readings, swept, failures):
+    failed = replace(failures[0], variant="dropout 0.5")
+    shown = pdf.document(swept(readings, failures=(failed,)), readings)
+    assert shown["failures"][0]["what"] == "cifar, dropout 0.5, batch, batch size 128, seed 0"
+    assert "cifar, dropout 0.5" in [row[1] for row in shown["trials"]["rows"]]
+
+
+def test_the_question_has_its_page(printed, made, swept, tmp_path):
+    text = " ".join(pages(printed).split())
+    assert "Has the average arrived?" in text
+    assert "RMSE with phase false is 2.91 times that with phase true, on the whole test set" in text
+    assert "Restore drills" not in text
+    assert "Error against batch size" not in text
+    control = made(norms=("group",))
+    alone = pages(write(swept(control), control, tmp_path / "control.pdf"))
+    assert "Has the average arrived?" not in alone
+
+
+def test_drills_have_a_page(readings, drilled, swept, tmp_path):
+    rows = drilled(readings, {"intact": None, "not_saved": 0.3})
+    text = " ".join(pages(write(swept(rows), rows, tmp_path / "drills.pdf")).split())
+    assert "Restore drills A checkpoint is restored" in text
+    assert "statistics not in the checkpoint" in text
+    assert "not_saved changes RMSE, whatever the decay; most of all for mnist" in text
+
+
+def test_batch_sizes_have_a_page(made, swept, tmp_path):
+    rows = made(sizes=(2, 8, 32))
+    text = " ".join(pages(write(swept(rows), rows, tmp_path / "sizes.pdf")).split())
+    assert "Error against batch size" in text
+    assert "Batch and group normalization" in text

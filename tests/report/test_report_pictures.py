@@ -45,15 +45,23 @@ def test_several_seeds_are_said_in_the_caption(made):
 
 
 def test_many_rows_of_panels_are_cut_into_pages(made):
-    rows = made(tasks=tuple("abcdefg"), norms=("batch",), sizes=(2,))
+    rows = made(tasks=tuple("abcdefg"), norms=("batch",), sizes=(2, 8, 32))
     assert len(figures.overview(tables.levels(rows))) == 2
     assert len(figures.curves(tables.curves(rows), "test_probe")) == 2
     assert len(heatmaps.heatmaps(tables.gaps(rows), "rmse")) == 1
 
 
+def test_many_single_panels_stand_abreast_under_their_names(made):
+    tasks = tuple(f"mnist, dropout 0.5, deviation 0.00{n}" for n in range(1, 9))
+    (picture,) = figures.overview(tables.levels(made(tasks=tasks, norms=("batch",), sizes=(2,))))
+    drawn = comments(picture)
+    assert drawn.count("mnist, dropout 0.5,") == drawn.count("batch size 2") == 8
+    assert [name for name in drawn if "deviation" in name] == [f"deviation 0.00{n}" for n in range(1, 9)]
+
+
 def test_of_many_decays_the_extremes_stay(made):
     decays = tuple(np.linspace(0.5, 0.999, 40).round(4))
-    shown = figures._spread_out(np.array(decays), 5)
+    shown = drawing.spread_out(np.array(decays), 5)
     assert (shown[0], shown[-1], len(shown)) == (0.5, 0.999, 5)
     (picture,) = figures.curves(tables.curves(made(decays=decays, sizes=(2,))), "test_probe")
     assert "Drawn: 5 of the 40 decays." in picture.caption
@@ -95,3 +103,43 @@ def test_the_reader_of_the_package_keeps_their_own_style(readings):
         assert matplotlib.rcParams["font.size"] == 33
     (again,) = figures.overview(tables.levels(readings))
     assert mine == again
+
+
+def test_the_constant_predictor_is_drawn_where_it_is_near(readings):
+    (near,) = figures.overview(tables.levels(readings))
+    assert "constant predictor" in comments(near)
+    (far,) = figures.overview(tables.levels(readings.assign(constant_rmse=5.0)))
+    assert "constant predictor" not in comments(far)
+    (unknown,) = figures.overview(tables.levels(readings.assign(constant_rmse=math.nan)))
+    assert "constant" not in unknown.caption
+
+
+def test_pictures_say_which_images_were_read_last(made):
+    rows = made(final="train")
+    assert "RMSE on all images trained on" in figures.overview(tables.levels(rows))[0].caption
+    assert "on all images trained on" in heatmaps.heatmaps(tables.gaps(rows), "rmse")[0].caption
+
+
+def test_a_regressor_has_no_map_of_accuracy(made, regressed):
+    rows = made(tasks=("mnist", "other"), norms=("batch",))
+    mixed = pd.concat([rows[rows["task"] == "mnist"], regressed(rows[rows["task"] == "other"])])
+    (picture,) = heatmaps.heatmaps(tables.gaps(mixed), "accuracy")
+    drawn = comments(picture)
+    assert "mnist, batch normalization" in drawn
+    assert "other, batch normalization" not in drawn
+
+
+def test_trials_of_one_batch_size_share_a_map(made):
+    tasks = tuple(f"mnist, dropout 0.{n}" for n in range(1, 5))
+    (picture,) = heatmaps.heatmaps(tables.gaps(made(tasks=tasks, norms=("batch",), sizes=(128,))), "rmse")
+    drawn = comments(picture)
+    assert "mnist, batch normalization, batch size 128" in drawn
+    assert [text for text in drawn if text.startswith("dropout")] == [f"dropout 0.{n}" for n in (4, 3, 2, 1)]
+    assert drawn.count("+0.214") == 4
+
+
+def test_names_stand_in_the_order_of_their_numbers(made):
+    tasks = tuple(f"mnist, steps {steps}" for steps in (1600, 800, 3200, 400))
+    (picture,) = figures.overview(tables.levels(made(tasks=tasks, norms=("batch",), sizes=(2,))))
+    titles = [text for text in comments(picture) if text.startswith("mnist")]
+    assert titles == [f"mnist, steps {steps}" for steps in (400, 800, 1600, 3200)]

@@ -133,3 +133,47 @@ def test_numbers_have_no_negative_zero_and_nothing_is_a_dash():
     assert tables.number(-0.00005001, signed=True) == "-0.0001"
     assert tables.typeset(tables.number(-0.0301, signed=True)) == "−0.0301"
     assert tables.number(math.inf) == "inf"
+
+
+def test_the_final_split_may_be_all_images_trained_on(made):
+    rows = made(final="train")
+    assert tables.cells(rows).drop(columns="split").equals(tables.cells(made()).drop(columns="split"))
+    for table in (tables.cells, tables.gaps, tables.levels):
+        assert table(rows)["split"].unique().tolist() == ["train"]
+
+
+def test_rows_stored_before_drills_and_constants_are_read(readings):
+    old = readings.drop(columns=["drill", "constant_rmse"])
+    assert tables.cells(old)["constant_rmse"].isna().all()
+    assert tables.cells(old)["learned"].all()
+    drawn = ["rmse_gap", "rmse_gap_se", "rmse_beyond"]
+    assert tables.gaps(old)[drawn].equals(tables.gaps(readings)[drawn])
+    unknown = readings.assign(drill=math.nan)
+    assert tables.cells(unknown).equals(tables.cells(readings))
+
+
+def test_a_regressor_must_beat_the_constant_for_its_gap_to_count(made, regressed):
+    # phase true .112 with batches of 128 and .134 with 2: against .17 only the former is below 70 %
+    rows = regressed(made(norms=("batch",)), constant=0.17)
+    table = tables.gaps(rows)
+    assert table["batch_size"].tolist() == [128, 128, 2, 2]
+    assert table["learned"].tolist() == table["rmse_beyond"].tolist() == [True, True, False, False]
+    own = tables.cells(rows)
+    assert own[~own["learned"]]["batch_size"].unique().tolist() == [2]
+    assert own[own["phase"]]["of_constant"].unique() == pytest.approx([0.134 / 0.17, 0.112 / 0.17])
+
+
+def test_a_classifier_counts_whatever_a_constant_gets(readings):
+    assert tables.cells(readings.assign(constant_rmse=0.1))["learned"].all()
+
+
+def test_what_a_regressor_learned_is_known_without_a_phase_true_row(made, regressed):
+    rows = regressed(made(norms=("batch",), sizes=(2,), phases=(False,)), constant=0.17)
+    assert not tables.cells(rows)["learned"].any()
+
+
+def test_a_seed_that_learned_nothing_makes_the_mean_not_count(made, regressed):
+    rows = regressed(made(norms=("batch",), sizes=(128,), seeds=(0, 1, 2), shift=0.001))
+    assert tables.gaps(rows)["rmse_beyond"].tolist() == [True, True]
+    rows["constant_rmse"] = rows["constant_rmse"].mask(rows["seed"] == 1, 0.12)
+    assert tables.gaps(rows)["rmse_beyond"].tolist() == [False, False]
