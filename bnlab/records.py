@@ -139,6 +139,7 @@ class Sweep:
         trials: identities of all its trials, finished or not.
         trained: how many of them were trained in this sweep (the others were found finished).
         decays, phases: the swept values that training cannot see.
+        drills: ways to restore that were tried out.
         measured: trial -> the way its readings were made, as `made_so` knows it.
         final: the split that is read whole when training is over, `test` or `train`.
         variants: trial -> what tells it from others of its task, norm, batch size and seed.
@@ -157,6 +158,7 @@ class Sweep:
     trained: int
     decays: tuple[float, ...]
     phases: tuple[bool, ...]
+    drills: tuple[str, ...] = ()
     measured: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     final: str = "test"
     variants: Mapping[str, str] = field(default_factory=dict)

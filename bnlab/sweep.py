@@ -99,6 +99,7 @@ def _record(
         trained=len(untrained - {failure.trial for failure in failures}),
         decays=tuple(sorted({decay for job in jobs for decay in job.settings.decay})),
         phases=tuple(sorted({phase for job in jobs for phase in job.settings.phase}, reverse=True)),
+        drills=jobs[0].wanted.drills,
         measured={job.folder.identity: job.wanted.way for job in jobs},
         final=jobs[0].wanted.final,
         variants=variants({job.folder.identity: job.trial for job in jobs}),

@@ -147,6 +147,8 @@ def follows(table: pd.DataFrame, worst: pd.Series) -> str:
     lower, slow = faster(table, worst), decay_name(worst["decay"])
     if worst["ratio"] <= 1 + SMALL:
         return f"The phases are within {100 * SMALL:.0f} % of each other: what lag is left costs little."
+    if lower.empty and worst["share"] < NOTHING:
+        return "This is no lag, for nothing of the start is left: something else parts the phases here."
     if lower.empty:
         return f"No decay below {slow} was measured on these weights: whether lag explains it is not known."
     best = lower.loc[(lower["ratio"] - 1).clip(lower=0).idxmin()]

@@ -55,7 +55,7 @@ def _asked(reading: Reading, sweep: Sweep, way: tuple[int, int, int]) -> bool:
     """Keep what this sweep asked for; a shared trial may hold readings that others wanted."""
     split = reading.split in ("train_probe", "test_probe", sweep.final)
     asked = reading.phase in sweep.phases and reading.decay in (None, *sweep.decays)
-    return made_so(reading, way) and split and asked
+    return made_so(reading, way) and split and asked and reading.drill in ("", *sweep.drills)
 
 
 def _sweep_run(store: Store, wanted: str | None) -> Run:

@@ -110,6 +110,9 @@ def test_the_lag_is_not_blamed_where_the_numbers_do_not_show_it(batch, made):
     assert alone.follows == (
         "No decay below 0.999 was measured on these weights: whether lag explains it is not known."
     )
+    short = made(norms=("batch",), sizes=(128,), decays=(0.5,))  # 0.5^156 is nothing
+    faded = arrived(with_final(short, {0.5: 3.0}), PLAIN)
+    assert faded.follows.startswith("This is no lag, for nothing of the start is left")
     long = made(norms=("batch",), sizes=(2,))  # 10,000 steps: 0.999 holds 4.5e-5
     gone = arrived(with_final(long, {0.9: 1.0, 0.999: 3.0}), PLAIN)
     assert gone.follows.endswith(
