@@ -193,3 +193,37 @@ def test_a_trial_that_was_sent_twice_is_read_once(store):
     store.client.set_terminated(twin)
     track.log_sweep(store, sweep())
     assert len(track.read_sweep(store)[1]) == len(READINGS)
+
+
+def test_drills_and_final_splits_of_other_sweeps_stay_out(store):
+    extra = [
+        replace(reading(10, False, 0.5, split="test"), drill="renamed"),
+        reading(10, False, 0.5, split="train"),
+    ]
+    track.log_trial(store, replace(FINISHED, readings=[*READINGS, *extra]))
+    shares = {}
+    for drills, final in (((), "test"), (("renamed",), "test"), ((), "train")):
+        asked = track.log_sweep(store, sweep(drills=drills, final=final))
+        _, rows = track.read_sweep(store, asked)
+        shares[drills, final] = sorted(set(rows["split"]) - {"test_probe"}), sorted(set(rows["drill"]))
+    assert shares == {
+        ((), "test"): (["test"], [""]),
+        (("renamed",), "test"): (["test"], ["", "renamed"]),
+        ((), "train"): (["train"], [""]),
+    }
+
+
+def test_what_tells_trials_apart_is_in_the_tasks_name(store):
+    track.log_trial(store, FINISHED)
+    track.log_sweep(store, sweep(variants={"0123456789ab": "dropout 0.5"}))
+    _, rows = track.read_sweep(store)
+    assert set(rows["task"]) == {"mnist, dropout 0.5"}
+
+
+def test_a_drill_is_a_run_of_its_own(store):
+    drilled = replace(reading(10, False, 0.5, split="test"), drill="renamed")
+    cells = [*FINISHED.cells, (False, 0.5, "renamed")]
+    track.log_trial(store, replace(FINISHED, readings=[*READINGS, drilled], cells=cells))
+    [run] = runs(store, "params.drill = 'renamed'")
+    assert run.data.metrics["final_rmse"] == drilled.rmse
+    assert run.info.run_name.startswith("renamed d0.5 mnist")
