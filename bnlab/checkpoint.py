@@ -17,6 +17,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,13 +73,8 @@ def load(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, torn, or no checkpoint.
     """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        if missing := {"columns", "losses", "moments"} - arrays.keys():
-            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None
+    with _opened(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
     return Checkpoint(path, arrays)
 
 
@@ -135,14 +131,34 @@ def moving_statistics(folder: Folder, step: int, decays: Sequence[float]) -> Mov
 
 def losses(folder: Folder) -> np.ndarray:
     """Read the training loss of every step of a trial."""
-    return np.concatenate([np.zeros(0), *(checkpoint.losses for _, checkpoint in chain(folder))])
+    parts = [_member(folder.checkpoint(step), "losses") for step in folder.checkpoints()]
+    return np.concatenate([np.zeros(0), *parts])
 
 
-def layers(folder: Folder) -> tuple[tuple[str, int], ...]:
-    """List a trial's layers with moving statistics, each with its updates per step; none before training."""
-    steps = folder.checkpoints()
-    columns = load(folder.checkpoint(steps[0])).tape.columns if steps else ()
-    return tuple(Counter(column.layer for column in columns).items())
+def layers(folder: Folder) -> tuple[tuple[str, int], ...] | None:
+    """List a trial's layers with moving statistics, each with its updates per step; None: it is not known."""
+    try:
+        columns = json.loads(str(_member(folder.checkpoint(folder.checkpoints()[0]), "columns")))
+    except (CheckpointError, IndexError):
+        return None
+    return tuple(Counter(column["layer"] for column in columns).items())
+
+
+def _member(path: Path, name: str) -> np.ndarray:
+    """Read one array of a checkpoint, and no other."""
+    with _opened(path) as archive:
+        return archive[name]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            if missing := {"columns", "losses", "moments"} - set(archive.files):
+                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+            yield archive
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None
 
 
 def _assign(checkpoint: Checkpoint, part: str, variables: Sequence[keras.Variable]) -> None:

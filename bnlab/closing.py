@@ -11,11 +11,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bnlab.records import Failure, label
-from bnlab.report import tables
+from bnlab.records import Failure, Sweep, label
+from bnlab.report import arrival, drills, tables
+from bnlab.report.arrived import share_text
 from bnlab.report.rows import final_name
 
-_SHOWN = 12
+_SHOWN, _SHARES = 12, 3
 # Heading -> least width: on a narrow terminal names give way, numbers do not.
 _COLUMNS = {
     "task": 4,
@@ -45,6 +46,20 @@ def show_gaps(console: Console, readings: pd.DataFrame) -> None:
     notes = {_LITTLE: not gaps["learned"].all(), _REGRESSORS: blind.any()}
     for note in (note for note, needed in notes.items() if needed):
         console.print(note, highlight=False)
+
+
+def show_answers(console: Console, sweep: Sweep, readings: pd.DataFrame) -> None:
+    """Print whether the averages have arrived, and what restore drills cost."""
+    if readings.empty:
+        return
+    table = arrival.shares(readings, sweep.layers).sort_values("share", ascending=False, kind="stable")
+    for row in table.head(_SHARES).itertuples():
+        layers = f" in {', '.join(row.layers)}" if row.layers else ""
+        held = f"{share_text(row.share)} of its start{layers}"
+        place = f"{row.task} {row.norm} b{row.batch_size}, decay {tables.decay_name(row.decay)}"
+        console.print(f"{place}: after {row.steps} steps the average still holds {held}", highlight=False)
+    for sentence in drills.shown(readings).sentences:
+        console.print(f"drills: {sentence}", highlight=False)
 
 
 def _table(columns: Mapping[str, int]) -> Table:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnlab.settings import Settings, SettingsError, nearest, parse
+from bnlab.settings.norms import options, owners
 
 CONFIG = "config"
 
@@ -90,12 +91,22 @@ def _explained(message: str) -> str:
     """Turn Hydra's message into one line with the nearest valid word."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     if found := re.search(r"Could not override '([^']+)'", message):
-        return f"{found[1]} is not a setting; {nearest(found[1], _keys())}"
+        return _unknown(found[1])
     if found := re.search(r"Could not find '([^']+)/([^']+)'", message):
         group, option = found.groups()
         options = re.findall(r"^\t(\S+)$", message, re.MULTILINE)
         return f"{group}={option} is not an option; {nearest(option, options)}"
     return " ".join(lines)
+
+
+def _unknown(key: str) -> str:
+    """Say what is wrong with a key: no such setting, or one of another normalizer."""
+    group, _, option = key.partition(".")
+    if group != "norm":
+        return f"{key} is not a setting; {nearest(key, _keys())}"
+    if having := owners(option):
+        return f"{key} is a setting of norm={' and norm='.join(having)}, not of the chosen one; remove it"
+    return f"{key} is not a setting of any normalizer; {nearest(option, options())}"
 
 
 def _keys() -> list[str]:

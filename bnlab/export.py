@@ -2,7 +2,7 @@
 
 The file opens with `keras.saving.load_model` where bnlab is not installed. Its moving statistics are the
 trial's tape replayed at the given decay, and its layers carry that decay as their momentum, as if the
-model had been trained with it.
+model had been trained with it (batch renormalization keeps the momentum of its own averages).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from bnlab import machine
 from bnlab.checkpoint import CheckpointError, load, moving_statistics, restore
+from bnlab.kerasfile import KerasFileError, check_name, write_model
+from bnlab.records import Trial, first_line
 from bnlab.store import Folder, trial_folder
 
 if TYPE_CHECKING:
@@ -39,9 +41,11 @@ def exported(folder: Folder, decay: float, step: int | None = None) -> keras.Mod
         raise ExportError(f"--decay must lie in [0, 1), got {decay:g}")
     steps = folder.checkpoints()
     step = steps[-1] if step is None and steps else step
+    if not steps:
+        raise ExportError(f"trial {folder.identity} has no checkpoint yet")
     if step not in steps:
         raise ExportError(f"trial {folder.identity} has no checkpoint at step {step}; it has {steps}")
-    trial = folder.trial()
+    trial = _trial(folder)
     from bnlab import models
     from bnlab.science.probe import put_statistics
 
@@ -50,6 +54,14 @@ def exported(folder: Folder, decay: float, step: int | None = None) -> keras.Mod
     restore(load(folder.checkpoint(step)), model)
     put_statistics(model, moving_statistics(folder, step, [decay]).at(decay))
     return model
+
+
+def _trial(folder: Folder) -> Trial:
+    try:
+        return folder.trial()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        path = folder.path / "trial.json"
+        raise ExportError(f"{path} cannot be read as a trial: {first_line(error)}") from None
 
 
 def find(store: Path, prefix: str) -> Folder:
@@ -76,18 +88,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         _write(options)
-    except (ExportError, CheckpointError, OSError) as error:
+    except (ExportError, CheckpointError, KerasFileError, OSError) as error:
         print(f"bnlab: {error}", file=sys.stderr)
         return 2
     return 0
 
 
 def _write(options: argparse.Namespace) -> None:
-    if options.out.suffix != ".keras":
-        raise ExportError(f"the file to write must end in .keras, got {options.out}")
+    check_name(options.out)
     folder = find(options.store, options.trial)
     machine.configure("cpu", threads=1)
-    exported(folder, options.decay, options.step).save(options.out)
+    write_model(exported(folder, options.decay, options.step), options.out)
     print(f"{options.out}: trial {folder.identity}, moving statistics at decay {options.decay:g}")
 
 

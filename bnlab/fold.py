@@ -116,7 +116,7 @@ def _write(options: argparse.Namespace) -> None:
     write_model(folded, options.out)
     print(f"outputs differ by {share:.1e} of the largest, on {IMAGES} random inputs")
     sizes = [f"{path}: {path.stat().st_size / 1024:.0f} KiB" for path in (options.model, options.out)]
-    print(f"{sizes[0]} -> {sizes[1]}")
+    print(f"{sizes[0]} -> {sizes[1]}, without optimizer and loss")
     if options.time:
         _print_times(model, folded)
 

@@ -158,7 +158,8 @@ def _measure_elsewhere(job: Job) -> None:
     command, settings = [sys.executable, "-m", "bnlab.job"], job.settings.model_dump_json()
     ended = subprocess.run(command, input=settings, capture_output=True, text=True, check=False)
     if ended.returncode:
-        raise MeasuringFailed(ended.stderr.strip().rpartition("\n")[2])
+        last = ended.stderr.strip().rpartition("\n")[2]
+        raise MeasuringFailed(last or f"the process that was to measure ended with status {ended.returncode}")
 
 
 def _keep(folder: Folder, new: Iterable[LayerHistogram]) -> None:

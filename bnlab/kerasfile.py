@@ -25,7 +25,8 @@ def open_model(path: Path) -> keras.Model:
         KerasFileError: there is no such file, or Keras cannot make a model of it.
     """
     if not path.is_file():
-        raise KerasFileError(f"{path} must be a saved Keras model, and there is no such file")
+        there = "it is a folder" if path.is_dir() else "there is no such file"
+        raise KerasFileError(f"{path} must be a saved Keras model, and {there}")
     if not zipfile.is_zipfile(path):
         raise KerasFileError(f"{path} must be a saved Keras model, and it is no .keras file")
     import keras
@@ -33,17 +34,21 @@ def open_model(path: Path) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # the file may hold anything, and Keras raises whatever it stumbles on
-        raise KerasFileError(f"{path} cannot be opened as a Keras model: {first_line(error)}") from None
+        raise KerasFileError(f"{path} cannot be opened as a Keras model: {first_line(error)[:200]}") from None
 
 
 def check_name(path: Path) -> None:
-    """Check the name of a file to write, before the work that it is for.
+    """Check the place of a file to write, before the work that it is for.
 
     Raises:
-        KerasFileError: it does not end in `.keras`.
+        KerasFileError: it does not end in `.keras`, is a folder, or cannot lie where it is to.
     """
     if path.suffix != ".keras":
         raise KerasFileError(f"the file to write must end in .keras, got {path}")
+    if path.is_dir():
+        raise KerasFileError(f"the file to write must not be a folder, got {path}")
+    if any(parent.exists() and not parent.is_dir() for parent in path.parents):
+        raise KerasFileError(f"the file to write must lie in a folder, got {path}")
 
 
 def write_model(model: keras.Model, path: Path) -> None:

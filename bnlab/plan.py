@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, dataclass, fields
+from itertools import product
 
 import numpy as np
 
@@ -79,8 +80,10 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
         SettingsError: a batch size larger than the data.
     """
     pool = source.train - held_out_count(source.train)
-    _fits("batch_size", settings.batch_size, pool, "training images")
-    _fits("measure.batch_size", settings.measure.batch_size or settings.together, source.test, "test images")
+    what = "sequences" if source.frames else "images"
+    size = settings.measure.batch_size or settings.together
+    _fits("batch_size", settings.batch_size, pool, f"training {what}")
+    _fits("measure.batch_size", size, source.test, f"test {what}")
     task, train = settings.task, settings.train
     return Trial(
         task=task.name,
@@ -155,7 +158,7 @@ def unmeasured(readings: Iterable[Reading], wanted: Wanted) -> tuple[float | Non
 
 def _asked(wanted: Wanted, decay: float | None) -> Iterator[tuple]:
     """List what has to be read under one decay: (decay, step, split, drill)."""
-    yield from ((decay, step, "test_probe", "") for step in wanted.steps)
+    yield from ((decay, *point, "") for point in product(wanted.steps, ("test_probe", "train_probe")))
     last = (decay, wanted.steps[-1], wanted.final)
     yield (*last, "")
     yield from ((*last, drill) for drill in wanted.drills if decay is not None)

@@ -22,8 +22,11 @@ from bnlab.text import StatisticsError, export_statistics, import_statistics
 if TYPE_CHECKING:
     import keras
 
+# Of a checkpoint's moving statistics, unless another one is asked for.
+DECAY = 0.99
 
-def model_at(path: Path, decay: float) -> keras.Model:
+
+def model_at(path: Path, decay: float | None = None) -> keras.Model:
     """Open a Keras model, or build that of a trial's checkpoint with the statistics of a decay.
 
     Args:
@@ -35,6 +38,8 @@ def model_at(path: Path, decay: float) -> keras.Model:
         CheckpointError, ExportError, KerasFileError: it cannot be read.
     """
     if path.suffix != ".npz":
+        if decay is not None:
+            raise StatisticsError(f"--decay is for a checkpoint, a model has its own statistics; got {path}")
         return open_model(path)
     path = path.resolve()
     folder = Folder(path.parent.parent)
@@ -44,7 +49,7 @@ def model_at(path: Path, decay: float) -> keras.Model:
             f"{path} must be a checkpoint in its trial's folder, <trial>/checkpoints/<step>.npz, where the "
             "tape is that its moving statistics are made from"
         )
-    return exported(folder, decay, int(path.stem))
+    return exported(folder, DECAY if decay is None else decay, int(path.stem))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     way = ways.add_parser("export", help="write statistics as text")
     way.add_argument("model", metavar="MODEL", type=Path, help="a .keras model, or a trial's checkpoint .npz")
     way.add_argument("folder", metavar="FOLDER", type=Path, help="where the text files go")
-    way.add_argument("--decay", type=float, default=0.99, help="of a checkpoint's statistics (default 0.99)")
+    way.add_argument("--decay", type=float, help=f"of a checkpoint's statistics (default {DECAY})")
     way.set_defaults(run=_export)
     way = ways.add_parser("import", help="put statistics from text into a model")
     way.add_argument("folder", metavar="FOLDER", type=Path, help="text files, all of the model's")

@@ -90,12 +90,13 @@ def _record(
     jobs: Sequence[Job], failures: tuple[Failure, ...], untrained: set[str], began: datetime
 ) -> Sweep:
     """Write down what was asked and how it ended."""
+    folders = {job.folder.identity: job.folder for job in jobs}
     return Sweep(
         name=jobs[0].settings.name,
         started=began.isoformat(timespec="seconds"),
         seconds=round((datetime.now(UTC) - began).total_seconds(), 1),
         command=shlex.join(["python", "-m", "bnlab", *sys.argv[1:]]),
-        trials=tuple(dict.fromkeys(job.folder.identity for job in jobs)),
+        trials=tuple(folders),
         trained=len(untrained - {failure.trial for failure in failures}),
         decays=tuple(sorted({decay for job in jobs for decay in job.settings.decay})),
         phases=tuple(sorted({phase for job in jobs for phase in job.settings.phase}, reverse=True)),
@@ -103,7 +104,7 @@ def _record(
         measured={job.folder.identity: job.wanted.way for job in jobs},
         final=jobs[0].wanted.final,
         variants=variants({job.folder.identity: job.trial for job in jobs}),
-        layers={job.folder.identity: layers(job.folder) for job in jobs},
+        layers={trial: own for trial, folder in folders.items() if (own := layers(folder)) is not None},
         failures=failures,
         settings=_shown([job.settings for job in jobs]),
         versions=versions(),
@@ -137,6 +138,7 @@ def _close(sweep: Sweep, settings: Settings, store: Store, console: Console, pro
     try:
         _, readings = track.read_sweep(store, track.log_sweep(store, sweep))
         closing.show_gaps(console, readings)
+        closing.show_answers(console, sweep, readings)
         if settings.report.pdf:
             histograms = track.read_histograms(store, sweep) if settings.report.histograms else {}
             path = write(sweep, readings, Path(settings.report.folder) / f"{sweep.name}.pdf", histograms)

@@ -53,6 +53,8 @@ def export_statistics(model: keras.Model, folder: Path) -> list[Path]:
         StatisticsError: the model has no such layer, two of one name, or the folder holds other files.
     """
     variables = _variables(model)
+    if folder.exists() and not folder.is_dir():
+        raise StatisticsError(f"{folder} must be a folder, and it is a file")
     if folder.exists():
         _check_known(folder, variables)
     for name, variable in variables.items():
@@ -135,6 +137,6 @@ def _read(path: Path, variable: Any) -> np.ndarray:  # noqa: ANN401
 
 def _number(word: str, what: str) -> float:
     try:
-        return float(word)
+        return float(word.replace("_", "x"))  # Python takes 1_0 for ten; no other program does
     except ValueError:
         raise StatisticsError(f"{what} must be numbers separated by ';', got {word.strip()!r}") from None

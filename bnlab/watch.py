@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from filelock import FileLock
 from rich.console import Console
@@ -126,7 +127,7 @@ def finished(jobs: Sequence[Job]) -> track.Finished:
         identity=folder.identity,
         tags=tags,
         began_ms=folder.began_ms(),
-        losses=losses(folder),
+        losses=partial(losses, folder),
         readings=folder.readings(),
         cells=sorted(cells),
         way=first.wanted.way,

@@ -219,6 +219,11 @@ def test_a_batch_larger_than_the_data_is_refused(planned, key, size, message):
         planned(**{**small, key: size})
 
 
+def test_ghost_batches_are_measured_by_parts_as_they_train(settings):
+    chosen = settings(norm={"name": "ghost", "virtual_batch_size": 16})
+    assert wanted(chosen, SOURCE, plan(chosen, SOURCE, "cpu")).eval_batch_size == 16
+
+
 def test_a_trial_batch_larger_than_the_test_set_needs_a_batch_size_to_measure_with(planned):
     with pytest.raises(SettingsError, match=r"^measure\.batch_size .* got 361 of 360 test images$"):
         planned(batch_size=361)
@@ -258,8 +263,12 @@ def reading(step, decay, split="test_probe", eval_batch_size=32, images=90):
     return Reading(**known, eval_batch_size=eval_batch_size, images=images, **numbers, time_ms=0)
 
 
+PROBES = {"test_probe": 90, "train_probe": 323}
 TRUE, NINE, SLOW = (
-    [reading(1, decay), reading(5, decay), reading(5, decay, split="test", images=360)]
+    [
+        *(reading(step, decay, split, images=n) for step in (1, 5) for split, n in PROBES.items()),
+        reading(5, decay, split="test", images=360),
+    ]
     for decay in (None, 0.9, 0.99)
 )
 
@@ -270,11 +279,16 @@ TRUE, NINE, SLOW = (
         ([], (None, 0.9, 0.99)),
         (TRUE, (None, 0.9, 0.99)),  # phase true is measured again, for the gaps
         (TRUE + NINE, (None, 0.99)),
-        (TRUE + NINE + SLOW[:1], (None, 0.99)),  # a step is missing
-        (TRUE + NINE + SLOW[:2], (None, 0.99)),  # the whole test set is missing
+        (TRUE + NINE + SLOW[:2], (None, 0.99)),  # a step is missing
+        (TRUE + NINE + SLOW[:3], (None, 0.99)),  # the last train probe is missing
+        (TRUE + NINE + SLOW[:4], (None, 0.99)),  # the whole test set is missing
         (NINE + SLOW, (None,)),
         (TRUE + NINE + SLOW, ()),
         ([*TRUE, *NINE, *SLOW, reading(3, 0.99)], ()),
+        (
+            [*TRUE, *NINE, *(replace(r, images=64) if r.split == "train_probe" else r for r in SLOW)],
+            (None, 0.99),
+        ),
         ([reading(r.step, r.decay, split="test") for r in TRUE + NINE], (None, 0.9, 0.99)),
         ([reading(r.step, r.decay, eval_batch_size=8) for r in TRUE + NINE], (None, 0.9, 0.99)),
         ([reading(r.step, r.decay, images=64) for r in TRUE + NINE], (None, 0.9, 0.99)),

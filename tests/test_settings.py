@@ -37,11 +37,19 @@ from bnlab.settings import SettingsError
             ["norm=batch_renorm", "norm.r_ramp=0.01"],
             "norm.r_ramp must end after norm.warm_up=0.03, got 0.01",
         ),
-        (["task=mnist_sequence", "task.frames=null"], "task.frames is for model sequence alone, got None"),
-        (["task.frames=4"], "task.frames is for model sequence alone, got 4 for convnet"),
+        (
+            ["task=mnist_sequence", "task.frames=null"],
+            "task.frames must be given for model sequence, got None",
+        ),
+        (["task.frames=4"], "task.frames must be null for model convnet, got 4"),
         (["task=mnist_autoencoder", "task.dropout=0.5"], "task.dropout must be 0 for model autoencoder"),
         (["task.dropout=1"], "task.dropout must be less than 1, got 1"),
         (["norm=layer", "measure.drills=[intact]"], "measure.drills must be empty without moving statistics"),
+        (["measure.drills=[intact]", "phase=true"], "measure.drills needs phase false"),
+        (["measure.drills=[intact]", "task.freeze=true"], "measure.drills needs phase false"),
+        (["report.histograms=true"], "report.histograms needs measure.histograms=true, got false"),
+        (["task=mnist_autoencoder", "task.widths=[8,8,8]"], "task.widths must halve the image's side of 28"),
+        (["norm=group", "norm.gamma_initializer=onez"], "norm.gamma_initializer must be 'zeros', 'ones'"),
         (["measure.drills=[lost]"], "measure.drills must be"),
         (["task.widths=[]"], "task.widths"),
     ],
@@ -62,6 +70,9 @@ def test_a_value_out_of_range_is_refused_in_one_line(overrides, message):
         (["+experiment=phase_swep"], "experiment=phase_swep is not an option; did you mean 'phase_sweep'?"),
         (["data=imagenet"], "data=imagenet is not an option; valid are: auto, real"),
         (["batch_size=2,8"], "add --multirun"),
+        (["norm.groups=4"], "norm.groups is a setting of norm=group, not of the chosen one; remove it"),
+        (["norm=none", "norm.epsilon=1e-5"], "norm.epsilon is a setting of norm=batch and norm=ghost"),
+        (["norm.epsilom=1e-5"], "norm.epsilom is not a setting of any normalizer; did you mean 'epsilon'?"),
     ],
 )
 def test_an_unknown_word_brings_the_nearest_valid_one(overrides, message):
@@ -81,6 +92,11 @@ def test_a_task_may_bring_its_optimizer_and_the_command_line_decides():
     [own] = compose(["task=mnist_sequence"])
     [told] = compose(["task=mnist_sequence", "train=sgd"])
     assert (own.train.optimizer, told.train.optimizer) == ("adam", "sgd")
+
+
+def test_widths_may_repeat():
+    [settings] = compose(["task.widths=[8,8,16]"])
+    assert settings.task.widths == (8, 8, 16)
 
 
 def test_details_name_what_differs_from_the_networks_defaults():

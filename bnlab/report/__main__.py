@@ -55,6 +55,7 @@ def _write_tables(path: Path, sweep: Sweep, readings: pd.DataFrame) -> None:
     written = {path: tables.cells(readings, sweep.decays)}
     if len(drilled):
         written[path.with_name(f"{path.stem}-drills.csv")] = drilled
+    path.parent.mkdir(parents=True, exist_ok=True)
     for place, table in written.items():
         table.to_csv(place, index=False)
         print(place)

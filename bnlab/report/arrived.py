@@ -85,7 +85,7 @@ def _nowhere(table: pd.DataFrame) -> str:
     held = f"and no average holds more than {share_text(max(most, NOTHING))} of its start"
     if most >= HELD:
         held = f"although an average still holds {_held(most)} of its start"
-    return f"Nowhere is phase false worse by more than two standard errors, {held}."
+    return f"No gap that counts shows phase false worse by more than two standard errors, {held}."
 
 
 def _worst(table: pd.DataFrame, worst: pd.Series) -> str:
@@ -147,12 +147,18 @@ def follows(table: pd.DataFrame, worst: pd.Series) -> str:
     lower, slow = faster(table, worst), decay_name(worst["decay"])
     if worst["ratio"] <= 1 + SMALL:
         return f"The phases are within {100 * SMALL:.0f} % of each other: what lag is left costs little."
+    if worst["norm"] == "batch_renorm":
+        return "Batch renormalization trains with averages of its own: its phase true leans on them already."
     if lower.empty and worst["share"] < NOTHING:
-        return "This is no lag, for nothing of the start is left: something else parts the phases here."
+        known = "Nothing of the start is left; whether the average lags behind the weights is not known"
+        return f"{known}, for no lower decay was measured."
     if lower.empty:
         return f"No decay below {slow} was measured on these weights: whether lag explains it is not known."
     best = lower.loc[(lower["ratio"] - 1).clip(lower=0).idxmin()]
     fast = decay_name(best["decay"])
+    if best["ratio"] > 1 + SMALL and best["share"] >= HELD:
+        left = _held(best["share"])
+        return f"Even at decay {fast} the average still holds {left} of its start: try a lower one."
     if best["ratio"] > 1 + SMALL:
         left = f"the ratio is still {number(best['ratio'], 2)} at decay {fast}"
         return f"A faster average does not close the gap: {left}, so lag alone does not explain it."
@@ -161,4 +167,4 @@ def follows(table: pd.DataFrame, worst: pd.Series) -> str:
     if worst["share"] >= HELD:
         return f"{same}; the average at {slow} had not arrived."
     left = f"held only {_held(worst['share'])} of its start"
-    return f"{same}; yet the average at {slow} {left}: what it lagged behind is the weights."
+    return f"{same}; yet the average at {slow} {left}: that rest, or weights that moved on, parted them."

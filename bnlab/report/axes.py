@@ -51,6 +51,7 @@ def averaged(mask: np.ndarray) -> str:
 
 def write(out: Path) -> None:
     """Draw the four kinds side by side into an SVG or, by its name, a PNG."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     with drawing((WIDTH, 2.5)) as (figure, svg):
         _draw(figure)
         if out.suffix == ".png":

@@ -167,9 +167,10 @@ def _corrections(
     """Compute r and d of batch renormalization (Ioffe, arXiv 1702.03275, algorithm 1), as constants."""
     own = layer.renorm_clipping
     r_max, d_max = batch.clip or (own.get("rmax", np.inf), own.get("dmax", np.inf))
+    r_min = 1 / r_max if batch.clip else own.get("rmin", 0.0)
     deviation = ops.sqrt(variance + layer.epsilon)
     kept = ops.reshape(ops.maximum(layer.renorm_stddev, layer.epsilon**0.5), spread)
-    r = ops.clip(deviation / kept, 1 / r_max, r_max)
+    r = ops.clip(deviation / kept, r_min, r_max)
     d = ops.clip((mean - ops.reshape(layer.renorm_mean, spread)) / kept, -d_max, d_max)
     if batch.update:
         for average, seen in ((layer.renorm_mean, mean), (layer.renorm_stddev, deviation)):

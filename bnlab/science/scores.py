@@ -16,7 +16,7 @@ class Scores:
     Attributes:
         squared: (images,) mean over outputs of the squared error.
         correct: (images,) 1.0 where the largest output is the label, else 0.0; NaN for regressors.
-        losses: (images,) the training loss of each image.
+        losses: (images,) the cross-entropy of each image; of regressors, its mean squared error.
     """
 
     squared: np.ndarray
@@ -39,7 +39,7 @@ class Scores:
 
     @property
     def loss(self) -> float:
-        """Mean training loss."""
+        """Mean of the losses."""
         return float(self.losses.mean())
 
 

@@ -74,6 +74,17 @@ class Settings(Group):
                 f"measure.drills must be empty without moving statistics, got {list(self.measure.drills)} "
                 f"for norm={self.norm.name}"
             )
+        if self.measure.drills and (False not in self.phase or self.task.freeze):
+            raise ValueError(
+                "measure.drills needs phase false and statistics that are trained, got "
+                f"phase={list(self.phase)} and task.freeze={str(self.task.freeze).lower()}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _histograms_are_counted(self) -> Settings:
+        if self.report.histograms and not self.measure.histograms:
+            raise ValueError("report.histograms needs measure.histograms=true, got false")
         return self
 
     @property

@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from bnlab.records import DETAILS
-from bnlab.settings.types import Group, Many, OneOrMore, Positive
+from bnlab.settings.types import Group, InOrder, Many, Positive
+
+# Pixels along an image's side.
+_SIDES = {"mnist": 28, "cifar": 32}
 
 
 class Task(Group):
@@ -16,7 +19,7 @@ class Task(Group):
     name: str
     data: Literal["mnist", "cifar"]
     model: Literal["convnet", "convnet_5x5", "resnet20", "autoencoder", "sequence"]
-    widths: OneOrMore[Positive]
+    widths: InOrder[Positive]
     samples: Positive
     learning_rate: Annotated[float, Field(gt=0)]
     xla_up_to: Annotated[int, Field(ge=0)]
@@ -31,8 +34,14 @@ class Task(Group):
     def _details_fit_the_network(self) -> Task:
         if self.dropout and self.model in ("autoencoder", "sequence"):
             raise ValueError(f"task.dropout must be 0 for model {self.model}, got {self.dropout:g}")
+        if self.model == "autoencoder" and _SIDES[self.data] % 2 ** len(self.widths):
+            raise ValueError(
+                f"task.widths must halve the image's side of {_SIDES[self.data]} without a rest, got "
+                f"{len(self.widths)} widths"
+            )
         if (self.frames is None) == (self.model == "sequence"):
-            raise ValueError(f"task.frames is for model sequence alone, got {self.frames} for {self.model}")
+            rule = "must be given for" if self.model == "sequence" else "must be null for"
+            raise ValueError(f"task.frames {rule} model {self.model}, got {self.frames}")
         return self
 
     @property

@@ -13,6 +13,14 @@ class SettingsError(Exception):
     """A setting is unknown or out of range; the message is one line for a person."""
 
 
+_PHRASES = {
+    "Input should be": "must be",
+    "Field required": "is missing",
+    "String should match": "must match",
+    "Value should have at least 1 item after validation, not 0": "must have at least one value",
+}
+
+
 def nearest(word: str, choices: Sequence[str]) -> str:
     """Phrase a suggestion: the nearest valid word, or all of them."""
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
@@ -35,8 +43,14 @@ def _described(error: Any, keys: Sequence[str]) -> str:  # noqa: ANN401
         return f"{key} is not a setting{' of ' + group if group else ''}; {hint}"
     if error["type"] == "value_error":
         rule = str(error["ctx"]["error"])
-        return rule if rule.startswith(("at most", "adam", "norm.", "task.", "measure.")) else f"{key} {rule}"
-    rule = error["msg"].replace("Input should be", "must be").replace("Field required", "is missing")
+        return (
+            rule
+            if rule.startswith(("at most", "adam", "norm.", "task.", "measure.", "report."))
+            else f"{key} {rule}"
+        )
+    rule = error["msg"]
+    for theirs, ours in _PHRASES.items():
+        rule = rule.replace(theirs, ours)
     return f"{key} {rule}, got {error['input']!r}"
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field, model_validator
 
 from bnlab.settings.types import Decay, Group, Positive
+
+# Words of Keras's own.
+Initializer: TypeAlias = Literal["zeros", "ones", "random_normal", "random_uniform", "truncated_normal"]
+Regularizer: TypeAlias = Literal["l1", "l2", "l1_l2"]
+Constraint: TypeAlias = Literal["non_neg", "max_norm", "unit_norm"]
 
 
 class NoNorm(Group):
@@ -56,12 +61,12 @@ class BatchRenorm(_Norm):
 
 
 class _PerImage(_Norm):
-    beta_initializer: str | None = None
-    gamma_initializer: str | None = None
-    beta_regularizer: str | None = None
-    gamma_regularizer: str | None = None
-    beta_constraint: str | None = None
-    gamma_constraint: str | None = None
+    beta_initializer: Initializer | None = None
+    gamma_initializer: Initializer | None = None
+    beta_regularizer: Regularizer | None = None
+    gamma_regularizer: Regularizer | None = None
+    beta_constraint: Constraint | None = None
+    gamma_constraint: Constraint | None = None
 
 
 class GroupNorm(_PerImage):
@@ -81,6 +86,23 @@ class InstanceNorm(_PerImage):
     """Options of `norm=instance`: group normalization with one group per channel."""
 
     name: Literal["instance"]
+
+
+_CLASSES = (BatchNorm, GhostNorm, BatchRenorm, GroupNorm, LayerNorm, InstanceNorm, NoNorm)
+
+
+def owners(option: str) -> list[str]:
+    """Name the normalizers that have an option.
+
+    >>> owners("groups"), owners("axis")
+    (['group'], [])
+    """
+    return [get_args(c.model_fields["name"].annotation)[0] for c in _CLASSES if option in c.model_fields]
+
+
+def options() -> list[str]:
+    """List the options of all normalizers, each once."""
+    return list(dict.fromkeys(name for c in _CLASSES for name in c.model_fields if name != "name"))
 
 
 Norm: TypeAlias = BatchNorm | GhostNorm | BatchRenorm | GroupNorm | LayerNorm | InstanceNorm | NoNorm

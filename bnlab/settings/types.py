@@ -31,6 +31,10 @@ OneOrMore: TypeAlias = Annotated[
     Field(min_length=1),
     AfterValidator(_distinct),
 ]
+# One value or a list; their order and repeats count.
+InOrder: TypeAlias = Annotated[
+    tuple[Item, ...], BeforeValidator(lambda value: tuple(_listed(value))), Field(min_length=1)
+]
 # A list, possibly empty; values given twice count once.
 Many: TypeAlias = Annotated[
     tuple[Item, ...],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -35,7 +35,7 @@ class Finished:
         trial, identity: what it is.
         tags: what it ran on, and where its images came from.
         began_ms: when its training began.
-        losses: of every training step.
+        losses: reads the loss of every training step; asked only when they are sent.
         readings: everything measured.
         cells: (phase, decay, drill) to show as runs of their own; no drill is the empty word.
         way: how the readings of the cells were made; the table holds those of every way.
@@ -46,7 +46,7 @@ class Finished:
     identity: str
     tags: Mapping[str, str]
     began_ms: int
-    losses: np.ndarray
+    losses: Callable[[], np.ndarray]
     readings: Sequence[Reading]
     cells: Sequence[Cell]
     way: tuple[int, int, int]
@@ -92,7 +92,9 @@ def log_failure(store: Store, failure: Failure, tags: Mapping[str, str]) -> None
     known = {run.data.tags.get("bnlab.cell", ""): run for run in _find(store, failure.trial)}
     own = {"bnlab.kind": "trial", "bnlab.trial": failure.trial, "bnlab.reason": failure.reason[:5000]}
     run_id = _run(store, known.get(""), label(failure), {**tags, **own})
-    params = {key: value for key, value in asdict(failure).items() if key not in ("trial", "reason")}
+    params = {
+        key: value for key, value in asdict(failure).items() if key not in ("trial", "reason", "variant")
+    }
     store.client.log_batch(run_id, params=_params(params))
     store.client.set_terminated(run_id, "FAILED")
 
@@ -160,7 +162,8 @@ def _log_files(store: Store, run_id: str, files: Mapping[str, bytes]) -> None:
 
 def _loss_curve(finished: Finished, time_ms: int) -> list[Metric]:
     """Thin the training loss to means over stretches of equal length, at most 200 of them."""
-    parts = np.array_split(np.asarray(finished.losses, np.float64), min(_LOSS_POINTS, len(finished.losses)))
+    losses = np.asarray(finished.losses(), np.float64)
+    parts = np.array_split(losses, min(_LOSS_POINTS, len(losses)))
     ends = np.cumsum([len(part) for part in parts])
     size = finished.trial.batch_size
     curve = [

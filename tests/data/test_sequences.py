@@ -39,6 +39,14 @@ def test_the_same_sequences_are_made_every_time(numbered):
     assert np.array_equal(sequences(numbered, 5).train_x, sequences(numbered, 5).train_x)
 
 
+def test_sequences_are_drawn_in_a_random_order(numbered):
+    order = sequences(numbered, 5).train_x.ravel()
+    assert sorted(order) == list(range(25))
+    assert (
+        np.diff(order.astype(int)) == 1
+    ).sum() < 8  # of 24: neighbours in the file are seldom neighbours here
+
+
 def test_a_source_counts_sequences():
     made = in_sequences(SOURCE, 10)
     assert (made.train, made.test, made.frames) == (143, 36, 10)

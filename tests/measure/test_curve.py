@@ -9,7 +9,7 @@ import pytest
 from scipy.special import log_softmax
 
 from bnlab import models
-from bnlab.data.order import batches, probe
+from bnlab.data.order import batches, probe, shuffled
 from bnlab.measure import NotFinite, measure
 from bnlab.store import Folder
 from bnlab.train import train
@@ -132,6 +132,15 @@ def test_the_loss_gaps_standard_error_takes_batches_of_eight_as_units(readings, 
 def test_the_test_set_is_measured_at_the_last_step_only(readings):
     assert sorted({(r.step, r.split) for r in readings}) == sorted(CURVE)
     assert len(readings) == len(CURVE) * len(DECAYS)
+
+
+def test_all_that_was_trained_on_is_read_in_a_random_order(trial, images, folder, wanted, restored):
+    chosen = replace(wanted, steps=(6,), final="train")
+    [reading] = [r for r in measure(trial, images, folder, chosen, (None,)) if r.split == "train"]
+    seen = shuffled(np.unique(batches(trial.seed, 200, 8, 0, 6)))
+    assert (np.diff(seen) < 0).any()
+    assert reading.images == len(seen) == 48
+    close(reading, scored(in_phase_true(restored(6), images.train_x[seen]), images.train_y[seen])[0])
 
 
 def test_readings_say_how_they_were_made(readings):

@@ -1,12 +1,15 @@
 """Many images in few graph calls give what each batch by itself gives, and change nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bnlab import models
+from bnlab.data.sequences import sequences
 from bnlab.measure import evaluate
 from bnlab.measure.evaluate import Evaluator
-from bnlab.science.probe import normalization_layers
+from bnlab.science.probe import Batch, normalization_layers, probe
 
 
 @pytest.fixture
@@ -46,6 +49,44 @@ def test_phase_true_is_keras_in_training_batch_by_batch(trial, model, images, mo
     expected = np.concatenate([model(part, training=True) for part in x.reshape(-1, 8, 28, 28, 1)])[:count]
     found = Evaluator(trial, model, 8).in_batches(images.test_x[:count], step=6)
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance(expected))
+
+
+RENORM = {"r_max": 3.0, "d_max": 5.0, "momentum": 0.9, "warm_up": 0.2, "r_ramp": 0.6, "d_ramp": 0.4}
+
+
+@pytest.mark.parametrize("step", [0, 2, 6])
+def test_phase_true_of_batch_renormalization_has_the_bounds_of_the_step(trial, images, step):
+    own = replace(trial, norm="batch_renorm", options=tuple(sorted(RENORM.items())))
+    model, rng = models.build(own), np.random.default_rng(1)
+    for variable in model.variables:
+        variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    share = step / own.steps
+    grown = [min(1, max(0, (share - 0.2) / (end - 0.2))) for end in (0.6, 0.4)]
+    r_max, d_max = 1 + 2 * grown[0], 5 * grown[1]
+    found = Evaluator(own, model, 8).in_batches(images.test_x[:8], step)
+    for layer in normalization_layers(model):
+        layer.renorm_clipping = {"rmax": r_max, "rmin": 1 / r_max, "dmax": d_max}
+    expected = np.array(model(images.test_x[:8].astype(np.float32) / 255, training=True))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance(expected))
+
+
+def test_the_noise_of_a_latent_is_the_same_in_both_phases(trial, images):
+    """Given the moments of its one batch, phase false is phase true: only if nothing else differs."""
+    own = replace(trial, model="sequence", widths=(2, 2, 2, 2), details=(("frames", 2),))
+    model, x, notes = models.build(own), sequences(images, 2).train_x[:64], []
+    evaluator = Evaluator(own, model, 64)
+    x = np.tile(x, (8, 1, 1, 1, 1, 1)).reshape(512, *x.shape[1:])  # eight equal batches in one call
+    true = evaluator.in_batches(x, 6)
+    with probe(model, Batch(), notes):
+        model([x[:64].astype(np.float32) / 255, np.zeros((64, 2, 16), np.float32)])
+    moments = {note.layer: (np.array(note.mean[0]), np.array(note.variance[0])) for note in notes}
+    false = evaluator.with_fixed(x, moments)
+    np.testing.assert_allclose(false, true, rtol=0, atol=8 * tolerance(true))
+    for layer in normalization_layers(model):
+        layer.moving_mean.assign(moments[layer.name][0])
+        layer.moving_variance.assign(moments[layer.name][1])
+    np.testing.assert_allclose(evaluator.of_another(x, model), false, rtol=0, atol=8 * tolerance(true))
+    assert np.abs(true[:64] - true[64:128]).max() > 100 * tolerance(true)  # the noise is not nothing
 
 
 def test_fewer_images_than_a_batch_are_repeated(trial, model, images):

@@ -112,11 +112,20 @@ def test_the_lag_is_not_blamed_where_the_numbers_do_not_show_it(batch, made):
     )
     short = made(norms=("batch",), sizes=(128,), decays=(0.5,))  # 0.5^156 is nothing
     faded = arrived(with_final(short, {0.5: 3.0}), PLAIN)
-    assert faded.follows.startswith("This is no lag, for nothing of the start is left")
+    assert faded.follows == (
+        "Nothing of the start is left; whether the average lags behind the weights is not known, for no "
+        "lower decay was measured."
+    )
+    early = with_final(batch, {0.9: 1.3, 0.999: 3.0})
+    early = early.assign(steps=5, step=early["step"].clip(upper=5))
+    assert arrived(early, PLAIN).follows == (
+        "Even at decay 0.9 the average still holds 0.590 of its start: try a lower one."
+    )
     long = made(norms=("batch",), sizes=(2,))  # 10,000 steps: 0.999 holds 4.5e-5
     gone = arrived(with_final(long, {0.9: 1.0, 0.999: 3.0}), PLAIN)
     assert gone.follows.endswith(
-        "yet the average at 0.999 held only 4.5e-5 of its start: what it lagged behind is the weights."
+        "yet the average at 0.999 held only 4.5e-5 of its start: that rest, or weights that moved on, parted "
+        "them."
     )
 
 
@@ -128,13 +137,13 @@ def test_a_small_gap_needs_no_explanation(batch):
 def test_no_gap_is_no_lag(batch):
     none = arrived(with_final(batch, {0.9: 1.0, 0.999: 0.9}), PLAIN)
     assert none == Arrival(
-        worst="Nowhere is phase false worse by more than two standard errors, although an average still "
-        "holds 0.855 of its start."
+        worst="No gap that counts shows phase false worse by more than two standard errors, although an "
+        "average still holds 0.855 of its start."
     )
     fast = batch[batch["decay"] != 0.999]
     assert arrived(with_final(fast, {0.9: 1.0}), PLAIN).worst == (
-        "Nowhere is phase false worse by more than two standard errors, and no average holds more than 1e-6 "
-        "of its start."
+        "No gap that counts shows phase false worse by more than two standard errors, and no average holds "
+        "more than 1e-6 of its start."
     )
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from bnlab.report import drills, pages, pdf, tables
+from bnlab.report import drills, pdf, tables
 from bnlab.report.drills import Drills, shown
 from bnlab.report.finding import finding
 
@@ -60,13 +60,11 @@ def test_a_control_that_is_off_is_said(batch, drilled):
     )
 
 
-def test_without_moving_statistics_nothing_can_be_lost(made, drilled):
-    rows = drilled(made(norms=("group",), sizes=(2,)), {"intact": None, "not_saved": None})
-    assert shown(rows) == Drills(
-        control="Control, everything restored: RMSE is off by at most 0.",
-        without="Without moving statistics (group) the drills change RMSE by at most 0, as expected.",
-    )
-    assert pages.drills(drills.drilled(rows))["rows"] == []
+def test_a_drill_without_a_finite_number_is_named(batch, drilled):
+    rows = drilled(batch, {"intact": None, "not_saved": None})
+    lost = rows["drill"] == "not_saved"
+    rows.loc[lost, ["rmse", "rmse_gap", "rmse_gap_se"]] = float("nan")
+    assert shown(rows).broken == "not_saved gives no finite number."
 
 
 def test_drills_reach_no_ordinary_number(batch, broken):
