@@ -126,17 +126,22 @@ def _do(job: Job) -> None:
 
 
 def _work(job: Job) -> None:
+    folder, steps = job.folder, job.trial.steps
+    folder.write_status(Status("training", 0, steps))
+    if not job.trained:
+        _train(job)
+    folder.write_status(Status("measuring", steps, steps))
+    (_measure_elsewhere if job.settings.measure.new_process else _measure)(job)
+
+
+def _train(job: Job) -> None:
     machine.configure(job.trial.device, job.trial.threads)
     from bnlab.data import load
     from bnlab.train import train
 
-    folder, trial, images = job.folder, job.trial, load(job.source)
-    folder.write_status(Status("training", 0, trial.steps))
-    if not job.trained:
-        folder.write_trial(trial, machine.environment())
-        train(trial, images, folder, job.wanted.steps, _Progress(folder, trial.steps))
-    folder.write_status(Status("measuring", trial.steps, trial.steps))
-    (_measure_elsewhere if job.settings.measure.new_process else _measure)(job)
+    folder, trial = job.folder, job.trial
+    folder.write_trial(trial, machine.environment())
+    train(trial, load(job.source), folder, job.wanted.steps, _Progress(folder, trial.steps))
 
 
 def _measure(job: Job) -> None:

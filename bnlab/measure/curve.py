@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-import keras
 import numpy as np
 
 from bnlab import models
@@ -56,9 +55,8 @@ def measure(
     Yields:
         Readings on both probes at each wanted step, and on the whole final split at the last.
     """
-    model = models.build(trial)
-    evaluator = Evaluator(trial, model, wanted.eval_batch_size)
-    probes = [_split(trial, name, *part) for name, part in _probes(trial, images, wanted).items()]
+    reader = _Reader(trial, wanted)
+    probes = _probes(trial, images, wanted)
     fixed = [decay for decay in decays if decay is not None]
     moving = None
     for step, checkpoint in chain(folder):
@@ -66,36 +64,29 @@ def measure(
         moving = (moving or MovingStatistics(tape.columns, fixed)).advance(tape)
         if step not in wanted.steps:
             continue
-        restore(checkpoint, model)
-        last = step == wanted.steps[-1]
-        for split in (
-            [*probes, _split(trial, wanted.final, *_whole(trial, images, wanted))] if last else probes
-        ):
-            common = _common(trial, wanted, step, split)
-            batch = _phase_true(evaluator, trial, split, step)
-            yield _reading(common, True, None, batch, _NO_GAP)
-            yield from _phase_false(evaluator, trial, split, moving, batch, common)
-            if split.name == wanted.final:
-                yield from _drilled(evaluator, trial, model, split, moving, batch, common, wanted.drills)
+        restore(checkpoint, reader.model)
+        whole = [_whole(trial, images, wanted)] if step == wanted.steps[-1] else []
+        for split in (*probes, *whole):
+            yield from reader.read(split, step, moving)
 
 
-def _probes(trial: Trial, images: Images, wanted: Wanted) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _probes(trial: Trial, images: Images, wanted: Wanted) -> list[Split]:
     """Draw the fixed images of each curve: some that the trial is trained on, some of the test set."""
     train = probe(_seen(trial, images), wanted.train_images)
     test = probe(np.arange(len(images.test_x)), wanted.images)
-    return {
-        "train_probe": (images.train_x[train], images.train_y[train]),
-        "test_probe": (images.test_x[test], images.test_y[test]),
-    }
+    return [
+        _split(trial, "train_probe", images.train_x[train], images.train_y[train]),
+        _split(trial, "test_probe", images.test_x[test], images.test_y[test]),
+    ]
 
 
-def _whole(trial: Trial, images: Images, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
+def _whole(trial: Trial, images: Images, wanted: Wanted) -> Split:
     """Take everything: the test set, or all that was trained on."""
     if wanted.final == "test":
-        return images.test_x, images.test_y
+        return _split(trial, "test", images.test_x, images.test_y)
     # In a random order: neighbours of a file may be alike, and share a batch in phase true.
     seen = shuffled(_seen(trial, images))
-    return images.train_x[seen], images.train_y[seen]
+    return _split(trial, "train", images.train_x[seen], images.train_y[seen])
 
 
 def _seen(trial: Trial, images: Images) -> np.ndarray:
@@ -106,55 +97,56 @@ def _split(trial: Trial, name: str, x: np.ndarray, y: np.ndarray) -> Split:
     return Split(name, x, y, models.GOALS[trial.model].constant(trial, x, y))
 
 
-def _common(trial: Trial, wanted: Wanted, step: int, split: Split) -> dict:
-    return {
-        "step": step,
-        "samples_seen": step * trial.batch_size,
-        "split": split.name,
-        "eval_batch_size": wanted.eval_batch_size,
-        "images": len(split.x),
-        "constant_rmse": split.constant_rmse,
-    }
+class _Reader:
+    """Reads a trial's model, whichever checkpoint it holds, on any split."""
 
+    def __init__(self, trial: Trial, wanted: Wanted) -> None:
+        self._trial, self._wanted = trial, wanted
+        self.model = models.build(trial)
+        self._evaluator = Evaluator(trial, self.model, wanted.eval_batch_size)
 
-def _phase_true(evaluator: Evaluator, trial: Trial, split: Split, step: int) -> Scores:
-    batch = models.GOALS[trial.model].scores(evaluator.in_batches(split.x, step), split.x, split.y)
-    if not np.isfinite(batch.rmse):
-        # The loss of the last step is that of the weights before it: only here does it show.
-        raise NotFinite(f"the outputs at step {step} are not finite; try a lower train.learning_rate")
-    return batch
+    def read(self, split: Split, step: int, moving: MovingStatistics) -> Iterator[Reading]:
+        """Read phase true, then phase false under each decay, and at the end after each drill."""
+        common, size = self._common(split, step), self._wanted.eval_batch_size
+        batch = self._scores(split, self._evaluator.in_batches(split.x, step))
+        if not np.isfinite(batch.rmse):
+            # The loss of the last step is that of the weights before it: only here does it show.
+            raise NotFinite(f"the outputs at step {step} are not finite; try a lower train.learning_rate")
+        yield _reading(common, True, None, batch, _NO_GAP)
+        for decay, scores in self._under(split, moving):
+            yield _reading(common, False, decay, scores, gap(scores, batch, size))
+        if split.name == self._wanted.final:
+            for drill, decay, scores in self._drilled(split, moving):
+                yield _reading({**common, "drill": drill}, False, decay, scores, gap(scores, batch, size))
 
+    def _under(self, split: Split, moving: MovingStatistics) -> Iterator[tuple[float, Scores]]:
+        known: dict[bytes, Scores] = {}
+        for decay in moving.decays:
+            statistics = moving.at(decay)
+            # A model without moving statistics has one and the same value at every decay: measured once.
+            key = _bytes(statistics)
+            if key not in known:
+                known[key] = self._scores(split, self._evaluator.with_fixed(split.x, statistics))
+            yield decay, known[key]
 
-def _phase_false(
-    evaluator: Evaluator, trial: Trial, split: Split, moving: MovingStatistics, batch: Scores, common: dict
-) -> Iterator[Reading]:
-    known: dict[bytes, Scores] = {}
-    for decay in moving.decays:
-        statistics = moving.at(decay)
-        # A model without moving statistics has one and the same value at every decay: measured once.
-        key = _bytes(statistics)
-        if key not in known:
-            outputs = evaluator.with_fixed(split.x, statistics)
-            known[key] = models.GOALS[trial.model].scores(outputs, split.x, split.y)
-        yield _reading(common, False, decay, known[key], gap(known[key], batch, common["eval_batch_size"]))
+    def _drilled(self, split: Split, moving: MovingStatistics) -> Iterator[tuple[str, float, Scores]]:
+        """Restore the model in every wanted way, and see what it then gives at inference."""
+        for decay, drill in product(moving.decays, self._wanted.drills):
+            other = restored(drill, self._trial, self.model, moving.at(decay))
+            yield drill, decay, self._scores(split, self._evaluator.of_another(split.x, other))
 
+    def _scores(self, split: Split, outputs: np.ndarray) -> Scores:
+        return models.GOALS[self._trial.model].scores(outputs, split.x, split.y)
 
-def _drilled(
-    evaluator: Evaluator,
-    trial: Trial,
-    model: keras.Model,
-    split: Split,
-    moving: MovingStatistics,
-    batch: Scores,
-    common: dict,
-    drills: Sequence[str],
-) -> Iterator[Reading]:
-    """Restore the model in every wanted way, and read what it then gives at inference."""
-    for decay, drill in product(moving.decays, drills):
-        outputs = evaluator.of_another(split.x, restored(drill, trial, model, moving.at(decay)))
-        scores = models.GOALS[trial.model].scores(outputs, split.x, split.y)
-        differences = gap(scores, batch, common["eval_batch_size"])
-        yield _reading({**common, "drill": drill}, False, decay, scores, differences)
+    def _common(self, split: Split, step: int) -> dict:
+        return {
+            "step": step,
+            "samples_seen": step * self._trial.batch_size,
+            "split": split.name,
+            "eval_batch_size": self._wanted.eval_batch_size,
+            "images": len(split.x),
+            "constant_rmse": split.constant_rmse,
+        }
 
 
 def _bytes(statistics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> bytes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import pandas as pd
 
 from bnlab.report.arrival import NOTHING, RUN, Layers, finals, ratios
-from bnlab.report.phrases import both, listed, place
+from bnlab.report.phrases import both, listed, place, said
 from bnlab.report.rows import final_name
 from bnlab.report.tables import decay_name, number, power
 
@@ -34,8 +34,7 @@ class Arrival:
     @property
     def sentences(self) -> tuple[str, ...]:
         """All that is said, in order."""
-        said = (getattr(self, part.name) for part in fields(self))
-        return tuple(sentence for sentence in said if sentence)
+        return said(self)
 
 
 def arrived(readings: pd.DataFrame, layers: Layers) -> Arrival:

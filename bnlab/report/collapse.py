@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from bnlab.report.arrival import NOTHING
-from bnlab.report.drawing import WIDTH, Picture, drawing, spread_out, value_axis, wrapped
+from bnlab.report.drawing import Picture, spread_out, value_axis, wrapped
 from bnlab.report.figures import CURVES, MARKERS, SHADES
-from bnlab.report.panels import legend
+from bnlab.report.panels import legend, tiles
 from bnlab.report.rows import base
 from bnlab.report.tables import decay_name, power
 
@@ -45,19 +44,14 @@ def collapse(ratios: pd.DataFrame) -> list[Picture]:
 
 
 def _page(groups: list[pd.DataFrame], looks: Mapping[str, Mapping[float, Any]]) -> str:
-    columns = min(COLUMNS, len(groups))
-    lines = -(-len(groups) // columns)
-    with drawing((max(4.6, WIDTH * columns / COLUMNS), 0.7 + 1.9 * lines)) as (figure, svg):
-        places = figure.subplots(lines, columns, squeeze=False)
-        for axes, own in zip_longest(places.flat, groups):
-            if own is None:
-                axes.set_axis_off()
-            else:
-                _draw(axes, own, looks, width=100 // columns)
+    with tiles(len(groups), COLUMNS, tall=1.9) as (figure, places, svg):
+        width = 100 // min(COLUMNS, len(groups))
+        for axes, own in zip(places, groups, strict=True):
+            _draw(axes, own, looks, width)
         figure.supxlabel("share of the start still in the average (log scale, stretched near 1)", fontsize=7)
         figure.supylabel("RMSE false / RMSE true", fontsize=7)
-        _explain(places.flat[0], looks)
-        legend(figure, places.flat)
+        _explain(places[0], looks)
+        legend(figure, places)
     return svg.getvalue()
 
 

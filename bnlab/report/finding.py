@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ from bnlab.report.arrival import UNKNOWN, Layers, finals
 from bnlab.report.arrived import faster, follows
 from bnlab.report.constant import unlearned
 from bnlab.report.drills import shown
-from bnlab.report.phrases import gap, verb
+from bnlab.report.phrases import gap, said, verb
 from bnlab.report.rows import CONTROLS, moving, normalization, ordinary
 from bnlab.report.tables import ROUNDING, cells, decay_name, gaps, number, power
 
@@ -35,8 +35,7 @@ class Finding:
     @property
     def sentences(self) -> tuple[str, ...]:
         """All that is said, in order of weight."""
-        said = (getattr(self, part.name) for part in fields(self))
-        return tuple(sentence for sentence in said if sentence)
+        return said(self)
 
 
 def finding(readings: pd.DataFrame, layers: Layers = UNKNOWN) -> Finding:

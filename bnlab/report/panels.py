@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import StringIO
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -39,6 +41,18 @@ class Panel:
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """The panel's own rows of a table."""
         return self.row(table)[lambda rows: rows["batch_size"] == self.batch_size]
+
+
+@contextmanager
+def tiles(count: int, columns: int, tall: float) -> Iterator[tuple[Figure, list[Axes], StringIO]]:
+    """Open a figure of so many plots, `columns` abreast at most, `tall` inches each; the rest is empty."""
+    abreast = min(columns, count)
+    lines = -(-count // abreast)
+    with drawing((max(4.6, WIDTH * abreast / columns), 0.7 + tall * lines)) as (figure, svg):
+        places = list(figure.subplots(lines, abreast, squeeze=False).flat)
+        for axes in places[count:]:
+            axes.set_axis_off()
+        yield figure, places[:count], svg
 
 
 def panels(table: pd.DataFrame) -> list[list[Panel]]:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import pandas as pd
 
 from bnlab.report.tables import decay_name, number
+
+
+def said(record: Any) -> tuple[str, ...]:  # noqa: ANN401 - any dataclass of sentences
+    """The sentences of a record in the order of its fields; what is empty is not said."""
+    return tuple(sentence for part in fields(record) if (sentence := getattr(record, part.name)))
 
 
 def place(among: pd.DataFrame, row: pd.Series) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
 from typing import Any
 
 import matplotlib
@@ -10,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bnlab.report.drawing import WIDTH, Picture, drawing, spread_note, value_axis, wrapped
+from bnlab.report.drawing import Picture, spread_note, value_axis, wrapped
 from bnlab.report.figures import DASHES, MARKERS
-from bnlab.report.panels import legend
+from bnlab.report.panels import legend, tiles
 from bnlab.report.rows import CONTROLS, final_name
 
 COLUMNS, ROWS = 2, 3
@@ -34,17 +33,11 @@ def scaling(sizes: pd.DataFrame) -> list[Picture]:
 
 
 def _page(tasks: list[pd.DataFrame], looks: dict[str, dict[str, Any]]) -> str:
-    columns = min(COLUMNS, len(tasks))
-    lines = -(-len(tasks) // columns)
-    with drawing((max(4.6, WIDTH * columns / COLUMNS), 0.7 + 2.1 * lines)) as (figure, svg):
-        places = figure.subplots(lines, columns, squeeze=False)
-        for axes, own in zip_longest(places.flat, tasks):
-            if own is None:
-                axes.set_axis_off()
-            else:
-                _draw(axes, own, looks)
+    with tiles(len(tasks), COLUMNS, tall=2.1) as (figure, places, svg):
+        for axes, own in zip(places, tasks, strict=True):
+            _draw(axes, own, looks)
         figure.supxlabel("batch size (log scale)", fontsize=7)
-        legend(figure, places.flat)
+        legend(figure, places)
     return svg.getvalue()
 
 

@@ -45,16 +45,13 @@ class Settings(Group):
     def _groups_divide_channels(self) -> Settings:
         groups = getattr(self.norm, "groups", 1)
         for width in self.task.widths:
+            where = f"{width} channels (task.widths={list(self.task.widths)})"
             if groups > width:
-                raise ValueError(
-                    f"norm.groups must not exceed the channels of any layer: {groups} groups are more than "
-                    f"{width} channels (task.widths={list(self.task.widths)})"
-                )
+                rule = f"must not exceed the channels of any layer: {groups} groups are more than {where}"
+                raise ValueError(f"norm.groups {rule}")
             if width % groups:
-                raise ValueError(
-                    f"norm.groups must divide the channels of every layer: {groups} groups do not divide "
-                    f"{width} channels (task.widths={list(self.task.widths)})"
-                )
+                rule = f"must divide the channels of every layer: {groups} groups do not divide {where}"
+                raise ValueError(f"norm.groups {rule}")
         return self
 
     @model_validator(mode="after")
