@@ -120,14 +120,12 @@ class _Reader:
                 yield _reading({**common, "drill": drill}, False, decay, scores, gap(scores, batch, size))
 
     def _under(self, split: Split, moving: MovingStatistics) -> Iterator[tuple[float, Scores]]:
-        known: dict[bytes, Scores] = {}
-        for decay in moving.decays:
-            statistics = moving.at(decay)
-            # A model without moving statistics has one and the same value at every decay: measured once.
-            key = _bytes(statistics)
-            if key not in known:
-                known[key] = self._scores(split, self._evaluator.with_fixed(split.x, statistics))
-            yield decay, known[key]
+        statistics = {decay: moving.at(decay) for decay in moving.decays}
+        # A model without moving statistics has one and the same value at every decay: measured once.
+        distinct = {_bytes(fixed): fixed for fixed in statistics.values()}
+        given = self._evaluator.with_fixed(split.x, list(distinct.values()))
+        scores = {key: self._scores(split, own) for key, own in zip(distinct, given, strict=True)}
+        yield from ((decay, scores[_bytes(fixed)]) for decay, fixed in statistics.items())
 
     def _drilled(self, split: Split, moving: MovingStatistics) -> Iterator[tuple[str, float, Scores]]:
         """Restore the model in every wanted way, and see what it then gives at inference."""

@@ -1,8 +1,13 @@
-"""Evaluate a model over many images under any statistics, in a few graph calls."""
+"""Evaluate a model over many images under any statistics, in a few graph calls.
+
+What lies before the first normalization is the same under all fixed statistics, so it is computed once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import keras
@@ -12,11 +17,13 @@ import tensorflow as tf
 from bnlab import models
 from bnlab.records import Trial
 from bnlab.science.norms import in_training
-from bnlab.science.probe import Batch, Fixed, Statistics, outputs, switched_layers
+from bnlab.science.probe import Batch, Fixed, outputs, switched_layers
 
 Tensor: TypeAlias = Any
 # Images per graph call: enough to keep the convolutions busy, few enough for the caches.
 _CALL = 512
+# Outputs under several sets of statistics that are held at once: many of a classifier, few of an autoencoder.
+_BYTES = 64 * 2**20
 
 
 class Evaluator:
@@ -32,9 +39,10 @@ class Evaluator:
         """Prepare to compile; nothing is traced yet."""
         self._trial, self._model, self._size = trial, model, batch_size
         self._layers = [layer.name for layer in switched_layers(model)]
+        self._before, self._rest = _cut(model)
         self._call = batch_size * -(-_CALL // batch_size)
         self._batch = tf.function(self._with_batches)
-        self._fixed = tf.function(self._with_fixed)
+        self._fixed = tf.function(self._with_fixed, reduce_retracing=True)
 
     def in_batches(self, images: np.ndarray, step: int) -> np.ndarray:
         """Compute outputs with phase true: each batch by its own statistics, as in training at a step.
@@ -44,32 +52,44 @@ class Evaluator:
         """
         return self._over(images, self._batch, tf.constant(step / self._trial.steps, tf.float32))
 
-    def with_fixed(self, images: np.ndarray, statistics: Fixed) -> np.ndarray:
-        """Compute outputs with phase false: every image by the same given statistics."""
-        values = [[_float32(part) for part in statistics[layer]] for layer in self._layers]
-        return self._over(images, self._fixed, values)
+    def with_fixed(self, images: np.ndarray, statistics: Sequence[Fixed]) -> Iterator[np.ndarray]:
+        """Compute outputs with phase false, every image by the same statistics: once for each given set."""
+        size = 4 * len(images) * math.prod(self._model.output_shape[1:])
+        together = max(1, _BYTES // size)
+        for first in range(0, len(statistics), together):
+            some = statistics[first : first + together]
+            values = [_stacked([fixed[layer] for fixed in some]) for layer in self._layers]
+            yield from self._over(images, self._fixed, (tf.range(len(some)), values), axis=1)
 
     def of_another(self, images: np.ndarray, model: keras.Model) -> np.ndarray:
         """Compute what another model gives at inference, as it is, on the same inputs."""
         return self._over(images, lambda x, call, _: model(self._inputs(x, call), training=False), None)
 
-    def _over(self, images: np.ndarray, function: Callable[..., Tensor], values: Any) -> np.ndarray:  # noqa: ANN401
+    def _over(
+        self,
+        images: np.ndarray,
+        function: Callable[..., Tensor],
+        values: Any,  # noqa: ANN401
+        axis: int = 0,
+    ) -> np.ndarray:
         count = len(images)
         numbers = np.arange(-(-count // self._call) * self._call) % count
         calls = enumerate(numbers.reshape(-1, self._call))
         parts = [function(images[part], tf.constant(call), values).numpy() for call, part in calls]
-        return np.concatenate(parts)[:count]
+        return np.concatenate(parts, axis).take(range(count), axis)
 
     def _with_batches(self, images: Tensor, call: Tensor, share: Tensor) -> Tensor:
         trained = in_training(self._trial.norm, dict(self._trial.options), self._size, share)
         batches = Batch(images.shape[0] // self._size, clip=trained.clip)
-        return self._outputs(images, call, batches)
+        return outputs(self._model, self._inputs(images, call), batches)
 
-    def _with_fixed(self, images: Tensor, call: Tensor, values: Sequence) -> Tensor:
-        return self._outputs(images, call, dict(zip(self._layers, values, strict=True)))
+    def _with_fixed(self, images: Tensor, call: Tensor, values: tuple[Tensor, Sequence]) -> Tensor:
+        x = self._before(self._inputs(images, call))
 
-    def _outputs(self, images: Tensor, call: Tensor, statistics: Statistics) -> Tensor:
-        return outputs(self._model, self._inputs(images, call), statistics)
+        def given(one: tuple[Tensor, Sequence]) -> Tensor:
+            return outputs(self._rest, x, dict(zip(self._layers, one[1], strict=True)))
+
+        return tf.map_fn(given, values, fn_output_signature=tf.float32, parallel_iterations=1)
 
     def _inputs(self, images: Tensor, call: Tensor) -> Any:  # noqa: ANN401
         pixels = tf.cast(images, tf.float32) / 255.0
@@ -77,5 +97,16 @@ class Evaluator:
         return models.network_inputs(self._trial, pixels, draw=-1 - call)
 
 
-def _float32(values: np.ndarray) -> Tensor:
-    return tf.constant(np.asarray(values, np.float32))
+def _cut(model: keras.Model) -> tuple[Callable[[Tensor], Tensor], keras.Model]:
+    """Split a model in two at its first normalization; one that cannot be split there is all second part."""
+    try:
+        border = switched_layers(model)[0].input
+        return partial(keras.Model(model.input, border), training=False), keras.Model(border, model.output)
+    except (IndexError, ValueError):  # no normalization; inside another layer, or passed by on another path
+        return lambda x: x, model
+
+
+def _stacked(statistics: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
+    """Stack a layer's means and variances: two of (sets of statistics, channels)."""
+    means, variances = (np.asarray(parts, np.float32) for parts in zip(*statistics, strict=True))
+    return tf.constant(means), tf.constant(variances)

@@ -36,7 +36,25 @@ def tolerance(outputs):
 def test_phase_false_is_keras_at_inference(trial, model, images, monkeypatch, call):
     monkeypatch.setattr(evaluate, "_CALL", call)  # many graph calls, and one
     expected = model(images.test_x.astype(np.float32) / 255, training=False)
-    found = Evaluator(trial, model, 8).with_fixed(images.test_x, own(model))
+    [found] = Evaluator(trial, model, 8).with_fixed(images.test_x, [own(model)])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance(expected))
+
+
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_many_sets_of_statistics_give_what_each_gives_alone(trial, model, images, monkeypatch, together):
+    monkeypatch.setattr(evaluate, "_BYTES", together * 4 * 10 * len(images.test_x))
+    sets = [{n: (m + shift, v) for n, (m, v) in own(model).items()} for shift in (0, 0.1, 0.5)]
+    alone = [next(Evaluator(trial, model, 8).with_fixed(images.test_x, [one])) for one in sets]
+    assert np.array_equal(list(Evaluator(trial, model, 8).with_fixed(images.test_x, sets)), alone)
+    assert not np.array_equal(alone[0], alone[1])
+
+
+@pytest.mark.parametrize("norm", ["none", "group"])
+def test_a_model_without_moving_statistics_gives_its_one_output(trial, images, norm):
+    plain = replace(trial, norm=norm, options=(("groups", 2),) if norm == "group" else ())
+    model = models.build(plain)
+    expected = model(images.test_x.astype(np.float32) / 255, training=False)
+    [found] = Evaluator(plain, model, 8).with_fixed(images.test_x, [{}])
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance(expected))
 
 
@@ -80,7 +98,7 @@ def test_the_noise_of_a_latent_is_the_same_in_both_phases(trial, images):
     with probe(model, Batch(), notes):
         model([x[:64].astype(np.float32) / 255, np.zeros((64, 2, 16), np.float32)])
     moments = {note.layer: (np.array(note.mean[0]), np.array(note.variance[0])) for note in notes}
-    false = evaluator.with_fixed(x, moments)
+    [false] = evaluator.with_fixed(x, [moments])
     np.testing.assert_allclose(false, true, rtol=0, atol=8 * tolerance(true))
     for layer in normalization_layers(model):
         layer.moving_mean.assign(moments[layer.name][0])
@@ -98,7 +116,7 @@ def test_fewer_images_than_a_batch_are_repeated(trial, model, images):
 def test_evaluating_leaves_every_variable_as_it_was(trial, model, images):
     before = [np.array(variable) for variable in model.variables]
     evaluator = Evaluator(trial, model, 8)
-    evaluator.in_batches(images.test_x, 6), evaluator.with_fixed(images.test_x, own(model))
+    evaluator.in_batches(images.test_x, 6), list(evaluator.with_fixed(images.test_x, [own(model)]))
     assert all(map(np.array_equal, before, map(np.array, model.variables)))
 
 
@@ -113,5 +131,6 @@ def test_values_restored_between_calls_are_seen(trial, model, images):
 def test_statistics_are_compiled_once_for_all_their_values(trial, model, images):
     evaluator = Evaluator(trial, model, 8)
     for shift in range(3):
-        evaluator.with_fixed(images.test_x, {name: (m + shift, v) for name, (m, v) in own(model).items()})
+        moved = {name: (m + shift, v) for name, (m, v) in own(model).items()}
+        list(evaluator.with_fixed(images.test_x, [moved, moved]))
     assert evaluator._fixed.experimental_get_tracing_count() == 1
