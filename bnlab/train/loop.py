@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
 import keras
@@ -83,6 +84,8 @@ def compiled_steps(
     """
     pixels, labels = tf.constant(images.train_x), tf.constant(images.train_y)
     goal, options, notes = models.GOALS[trial.model], dict(trial.options), list[Note]()
+    # XLA fuses by itself, and better at the small batches where it is used.
+    fused = trial.device == "cpu" and not trial.xla
 
     @tf.function(jit_compile=trial.xla)
     def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +93,7 @@ def compiled_steps(
         x = tf.cast(x, tf.float32) / 255.0
         inputs = models.network_inputs(trial, x, draw=descent.iterations)
         share = tf.cast(descent.iterations, tf.float32) / trial.steps
-        statistics = in_training(trial.norm, options, trial.batch_size, share)
+        statistics = replace(in_training(trial.norm, options, trial.batch_size, share), fused=fused)
         with tf.GradientTape() as gradient, probe(model, statistics, notes):
             loss = goal.loss(model(inputs, training=True), x, y)
             whole = tf.add_n([loss, *model.losses])
