@@ -28,6 +28,8 @@ from bnlab.train.optimizer import optimizer
 Tensor: TypeAlias = Any
 # Images per graph call: about a second of work, so that progress moves and an interrupt is heard.
 _CALL = 3200
+# Of the tape, between two checkpoints: however long a trial is, no more of it is ever in memory.
+_TAPE_BYTES = 64 * 2**20
 
 
 class Diverged(Exception):
@@ -47,7 +49,8 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
     Args:
         trial: what to train.
         images: its data set.
-        folder: gets a checkpoint, with the tape since the one before, at each of `steps`.
+        folder: gets a checkpoint, with the tape since the one before, at each of `steps`; and between them
+            wherever the tape would grow beyond 64 MiB.
         steps: increasing; the last one is the trial's end.
         watch: told about progress.
 
@@ -60,18 +63,18 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
     steps = sorted({*steps, *folder.checkpoints()})
     first = _resume(folder, steps, model, descent)
     columns, run = compiled_steps(trial, model, descent, images)
-    count = len(images.train_x)
-    for start, stop in _stretches(first, steps):
-        losses, moments = [], []
+    count, width = len(images.train_x), sum(2 * column.channels for column in columns)
+    for start, stop in _stretches(first, steps, longest=max(1, _TAPE_BYTES // max(1, 4 * width))):
+        losses = np.empty(stop - start, np.float32)
+        moments = np.empty((stop - start, width), np.float32)
         for a, b in _calls(start, stop, trial.batch_size):
             loss, rows = run(batches(trial.seed, count, trial.batch_size, a, b))
-            losses.append(_finite(loss.numpy(), a, trial))
-            moments.append(rows.numpy())
-            watch(b, float(losses[-1][-1]))
+            losses[a - start : b - start] = _finite(loss.numpy(), a, trial)
+            moments[a - start : b - start] = rows
+            watch(b, float(loss[-1]))
         if not all(np.isfinite(variable).all() for variable in model.variables):
             raise Diverged(f"the weights became infinite or NaN at step {stop} ({_pace(trial)})")
-        tape = Tape(columns, np.concatenate(moments))
-        checkpoint.save(folder.checkpoint(stop), model, descent, tape, np.concatenate(losses))
+        checkpoint.save(folder.checkpoint(stop), model, descent, Tape(columns, moments), losses)
 
 
 def compiled_steps(
@@ -152,11 +155,12 @@ def _resume(
     return last
 
 
-def _stretches(first: int, steps: Iterable[int]) -> Iterator[tuple[int, int]]:
+def _stretches(first: int, steps: Iterable[int], longest: int) -> Iterator[tuple[int, int]]:
     for step in steps:
-        if step > first:
-            yield first, step
-            first = step
+        while first < step:
+            stop = min(step, first + longest)
+            yield first, stop
+            first = stop
 
 
 def _calls(start: int, stop: int, batch_size: int) -> Iterator[tuple[int, int]]:

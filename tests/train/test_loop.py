@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from bnlab import models
-from bnlab.checkpoint import load
+from bnlab.checkpoint import load, moving_statistics
 from bnlab.data.order import batches
 from bnlab.store import Folder
 from bnlab.train import Diverged, loop, train
@@ -122,6 +122,34 @@ def test_how_steps_are_cut_changes_no_bit(trial, trained, first, arrays, tmp_pat
         assert np.array_equal(*whole)
     final = [name for step, name in expected if step == 6 and name not in ("moments", "losses")]
     assert all(np.array_equal(cut[6, name], expected[6, name]) for name in final)
+
+
+def test_a_long_tape_is_cut_into_more_checkpoints(trial, trained, first, arrays, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_TAPE_BYTES", 2 * 24 * 4 + 1)  # two rows of 24 float32
+    parts = trained(trial, tmp_path, (1, 6))
+    assert parts.checkpoints() == [1, 3, 5, 6]
+    moments = [load(parts.checkpoint(step)).tape.moments for step in (1, 3, 5, 6)]
+    assert max(part.nbytes for part in moments) <= loop._TAPE_BYTES
+    whole = np.concatenate([load(first.checkpoint(step)).tape.moments for step in (1, 3, 6)])
+    assert np.array_equal(np.concatenate(moments), whole)
+    for decay in (0.0, 0.9):
+        cut, uncut = (moving_statistics(folder, 6, [decay]).at(decay) for folder in (parts, first))
+        for layer in uncut:
+            np.testing.assert_allclose(cut[layer], uncut[layer], rtol=2.0**-48)
+
+
+def test_a_resumed_trial_is_cut_where_the_undisturbed_one_is(trial, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_TAPE_BYTES", 2 * 24 * 4)
+    folder = trained(trial, tmp_path, (1, 6))
+    for step in (5, 6):
+        folder.checkpoint(step).unlink()
+    assert trained(trial, tmp_path, (1, 6)).checkpoints() == [1, 3, 5, 6]
+
+
+def test_a_resnet_at_batch_2_over_30_000_steps_keeps_64_mib_of_tape():
+    channels = 7 * 16 + 6 * 32 + 6 * 64  # the stem and eighteen convolutions
+    longest = max(b - a for a, b in loop._stretches(0, [30_000], loop._TAPE_BYTES // (8 * channels)))
+    assert 60 * 2**20 < longest * 8 * channels <= 64 * 2**20 < 30_000 * 8 * channels
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9999])
