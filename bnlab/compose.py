@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -33,53 +35,75 @@ def config_folder() -> Path:
 
 def is_question(arguments: list[str]) -> bool:
     """Tell whether a command line only asks (help, configs, completion), so that no job is to run."""
-    flags = _flags(arguments)
+    flags = get_args_parser().parse_args(arguments)
     asked = (flags.help, flags.hydra_help, flags.cfg, flags.info, flags.shell_completion)
     return any(asked) or flags.experimental_rerun is not None
 
 
-def compose(arguments: list[str]) -> list[Settings]:
+@dataclass(frozen=True)
+class Command:
+    """A command line, composed.
+
+    Attributes:
+        flags: it, as Hydra takes it apart.
+        sweeps: whether it is a sweep, and not one job.
+        overrides: of every job of a sweep: what makes its config.
+        settings: of every job.
+    """
+
+    flags: Namespace
+    sweeps: bool
+    overrides: tuple[list[str], ...]
+    settings: tuple[Settings, ...]
+
+
+def compose(arguments: list[str]) -> Command:
     """Compose every job of a command line and check its settings.
 
     Raises:
         SettingsError: one line about the first key or value that is wrong.
     """
-    flags = _flags(arguments)
-    folder = Path(flags.config_path).absolute() if flags.config_path else config_folder()
-    extra = [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"] if flags.config_dir else []
+    flags = get_args_parser().parse_args(arguments)
     try:
-        with initialize_config_dir(str(folder), version_base="1.3"):
-            configs = _jobs(flags, extra)
-            return [parse(OmegaConf.to_container(config, resolve=True)) for config in configs]
+        with hydra_of(flags) as (hydra, name, given):
+            overrides, configs = _jobs(hydra, name, given)
+            settings = tuple(parse(OmegaConf.to_container(config, resolve=True)) for config in configs)
+            return Command(flags, overrides is not None, tuple(overrides or ()), settings)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise SettingsError(_explained(str(error))) from None
 
 
-def _flags(arguments: list[str]) -> Namespace:
-    return get_args_parser().parse_args(arguments)
-
-
-def _jobs(flags: Namespace, extra: list[str]) -> Iterable[DictConfig]:
-    """Do what Hydra will do: expand a sweep and compose its jobs, each when it is asked for."""
-    hydra, name = _hydra(), flags.config_name or CONFIG
+@contextmanager
+def hydra_of(flags: Namespace) -> Iterator[tuple[Hydra, str, list[str]]]:
+    """Initialize Hydra for a command line: it, the config's name, the overrides."""
+    folder = Path(flags.config_path).absolute() if flags.config_path else config_folder()
+    extra = [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"] if flags.config_dir else []
     if flags.multirun:
-        extra = [*extra, "hydra.mode=MULTIRUN"]
-    overrides = [*flags.overrides, *extra]
+        extra.append("hydra.mode=MULTIRUN")
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        yield _hydra(), flags.config_name or CONFIG, [*flags.overrides, *extra]
+
+
+def _jobs(hydra: Hydra, name: str, given: list[str]) -> tuple[list[list[str]] | None, Iterator[DictConfig]]:
+    """Expand a sweep as Hydra's basic sweeper does.
+
+    Returns:
+        The overrides of every job, None for a single one; their configs, each composed when it is asked for.
+    """
     config = hydra.compose_config(
-        name, overrides, RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
+        name, given, RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
     )
     if config.hydra.job.chdir:
         raise SettingsError("hydra.job.chdir must stay false: paths are relative to where you start")
     if config.hydra.mode != RunMode.MULTIRUN:
-        single = hydra.compose_config(name, overrides, RunMode.RUN, with_log_configuration=False)
-        return [_own(single)]
+        single = hydra.compose_config(name, given, RunMode.RUN, with_log_configuration=False)
+        return None, iter([_own(single)])
     loader = hydra.config_loader
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(
-        params + config.hydra.overrides.task
-    )
+    parser = OverridesParser.create(config_loader=loader)
+    parsed = parser.parse_overrides(params + config.hydra.overrides.task)
     [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return (_own(loader.load_sweep_config(config, overrides)) for overrides in batch)
+    return batch, (_own(loader.load_sweep_config(config, overrides)) for overrides in batch)
 
 
 def _own(config: DictConfig) -> DictConfig:

@@ -104,6 +104,8 @@ def run(config: DictConfig) -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
     # Two jobs may want one trial: the first trains it, the others wait and measure.
     with FileLock(folder.path / "lock"):
+        if folder.status().state == "failed":
+            return  # in this sweep: its beginning forgets what failed before
         try:
             _do(job)
         except Exception as error:

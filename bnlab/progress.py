@@ -49,6 +49,10 @@ class Progress:
         if self._live:
             self._live.stop()
 
+    def tell(self, text: str) -> None:
+        """Print a line for good."""
+        self._console.print(text, style="yellow", highlight=False, markup=False)
+
     def show(self, statuses: Mapping[str, Status]) -> None:
         """Show how far every trial is."""
         share = sum(map(_share, statuses.values())) / max(1, len(statuses))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from bnlab.checkpoint import layers
 from bnlab.compose import compose
 from bnlab.data import DataError
 from bnlab.job import Job, prepare
+from bnlab.launch import Launch, launcher
+from bnlab.launch import run as launch_all
 from bnlab.machine import machine, versions
 from bnlab.records import Failure, Sweep, first_line, variants
 from bnlab.settings import Settings, SettingsError, dotted
@@ -28,19 +30,19 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _COMMON = ("store", "name", "track", "report", "data", "device", "measure", "train.threads", "train.fresh")
 
 
-def run(arguments: list[str], launch: Callable[[], None]) -> int:
+def run(arguments: list[str]) -> int:
     """Run a command line from the first check to the report.
 
     Args:
         arguments: what the user typed, for Hydra.
-        launch: runs Hydra, which runs the jobs.
 
     Returns:
         The exit status: 0; 1 when a trial failed or something could not be sent or drawn; 2 for bad
         input; 130 after an interrupt.
     """
     try:
-        jobs = prepared(compose(arguments))
+        command = compose(arguments)
+        jobs = prepared(command.settings)
         store = _connected(jobs[0].settings)
     except (SettingsError, DataError) as error:
         print(f"bnlab: {error}", file=sys.stderr)
@@ -49,7 +51,7 @@ def run(arguments: list[str], launch: Callable[[], None]) -> int:
     for source in {job.source.fingerprint: job.source for job in jobs}.values():
         mark, style = ("warning", "bold yellow") if source.stand_in else ("data", "")
         console.print(f"{mark}: {source.description}", style=style, highlight=False)
-    return _run(jobs, store, launch, console)
+    return _run(jobs, store, launcher(command), console)
 
 
 def prepared(checked: Sequence[Settings]) -> list[Job]:
@@ -71,7 +73,7 @@ def prepared(checked: Sequence[Settings]) -> list[Job]:
     return [prepare(settings, parent=True) for settings in checked]
 
 
-def _run(jobs: list[Job], store: Store, launch: Callable[[], None], console: Console) -> int:
+def _run(jobs: list[Job], store: Store, launch: Launch, console: Console) -> int:
     from bnlab.watch import Watch
 
     began = datetime.now(UTC)
@@ -80,7 +82,7 @@ def _run(jobs: list[Job], store: Store, launch: Callable[[], None], console: Con
             job.folder.clear()
     untrained = {job.folder.identity for job in jobs if not job.trained}
     with Watch(jobs, store, console) as watch:
-        trouble = "" if watch.complete() else _launched(launch)
+        trouble = "" if watch.complete() else launch_all(jobs, launch, watch.tell)
     problems = [problem for problem in (trouble, watch.send()) if problem]
     sweep = _record(jobs, watch.failures(), untrained, began)
     return _close(sweep, jobs[0].settings, store, console, problems)
@@ -110,15 +112,6 @@ def _record(
         versions=versions(),
         machine=machine(),
     )
-
-
-def _launched(launch: Callable[[], None]) -> str:
-    """Let Hydra run the jobs; return what went wrong with the launching itself, or nothing."""
-    try:
-        launch()
-    except (Exception, SystemExit) as error:
-        return f"the launcher stopped: {first_line(error)}"
-    return ""
 
 
 def _connected(settings: Settings) -> Store:

@@ -68,6 +68,10 @@ class Watch:
         """Whether every trial has all that is asked of it, so that no job has anything to do."""
         return all(map(_complete, self.jobs.values()))
 
+    def tell(self, text: str) -> None:
+        """Print a line among those of the progress."""
+        self._progress.tell(text)
+
     def failures(self) -> tuple[Failure, ...]:
         """List the trials that did not finish, and why."""
         failed = [jobs for jobs in self.jobs.values() if not _complete(jobs)]

@@ -71,18 +71,14 @@ def run_line():
     """Run a command line in this process, in a folder: returns the exit status."""
 
     def run(folder, *arguments):
-        from hydra import main
+        from bnlab import sweep
 
-        from bnlab import compose, job, sweep
-
-        application = main(str(compose.config_folder()), compose.CONFIG, version_base="1.3")(job.run)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
             patch.delenv("BNLAB_DATA", raising=False)
-            patch.setenv("HYDRA_FULL_ERROR", "1")
             patch.setattr(sys, "argv", ["bnlab", *arguments])
-            return sweep.run(list(arguments), application)
+            return sweep.run(list(arguments))
 
     return run
 

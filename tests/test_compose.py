@@ -13,12 +13,12 @@ EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob
 
 
 def test_the_default_is_one_job():
-    [settings] = compose([])
+    [settings] = compose([]).settings
     assert (settings.task.name, settings.norm.name, settings.batch_size) == ("mnist", "batch", 32)
 
 
 def test_multirun_expands_every_axis():
-    jobs = compose(["-m", "batch_size=2,8", "seed=0,1,2"])
+    jobs = compose(["-m", "batch_size=2,8", "seed=0,1,2"]).settings
     assert [(job.batch_size, job.seed) for job in jobs] == list(product((2, 8), (0, 1, 2)))
 
 
@@ -28,7 +28,7 @@ def test_one_bad_job_refuses_the_whole_sweep():
 
 
 def test_phase_sweep_is_sixteen_trials_of_eight_cells():
-    jobs = compose(["+experiment=phase_sweep"])
+    jobs = compose(["+experiment=phase_sweep"]).settings
     axes = {(job.task.name, job.norm.name, job.batch_size) for job in jobs}
     assert axes == set(product(("mnist", "cifar"), ("batch", "group"), (2, 8, 32, 128)))
     assert len(jobs) == 16
@@ -36,18 +36,18 @@ def test_phase_sweep_is_sixteen_trials_of_eight_cells():
 
 
 def test_a_command_line_value_replaces_an_axis_of_an_experiment():
-    assert {job.batch_size for job in compose(["+experiment=phase_sweep", "batch_size=64"])} == {64}
+    assert {job.batch_size for job in compose(["+experiment=phase_sweep", "batch_size=64"]).settings} == {64}
 
 
 def test_multirun_beats_a_mode_in_the_config():
-    assert len(compose(["-m", "hydra.mode=RUN", "seed=0,1"])) == 2
+    assert len(compose(["-m", "hydra.mode=RUN", "seed=0,1"]).settings) == 2
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_plans(experiment, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("BNLAB_DATA", raising=False)
-    jobs = [prepare(settings) for settings in compose([f"+experiment={experiment}"])]
+    jobs = [prepare(settings) for settings in compose([f"+experiment={experiment}"]).settings]
     assert all(len(identity(job.trial)) == 12 for job in jobs)
     assert all(job.wanted.steps[-1] == job.trial.steps for job in jobs)
 
@@ -63,7 +63,7 @@ def test_what_training_cannot_see_does_not_change_the_trial(monkeypatch, tmp_pat
         "name=x",
         "store=elsewhere",
     ]
-    [plain], [changed] = compose([]), compose(unseen)
+    [plain], [changed] = compose([]).settings, compose(unseen).settings
     assert prepare(plain).trial == prepare(changed).trial
 
 

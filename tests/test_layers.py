@@ -16,11 +16,28 @@ LAYERS = [
     {"store", "data"},
     {"models", "checkpoint", "machine", "kerasfile", "text"},
     {"plan", "train", "measure", "track", "report"},
-    {"__main__", "compose", "job", "sweep", "watch", "progress", "closing", "export", "fold", "statistics"},
+    {
+        "__main__",
+        "compose",
+        "job",
+        "launch",
+        "sweep",
+        "watch",
+        "progress",
+        "closing",
+        "export",
+        "fold",
+        "statistics",
+    },
 ]
 # Two nouns of the plan are what training and measuring are asked for.
 ALLOWED = {("measure", "plan"), ("settings", "records")}
-ONLY = {"mlflow": {"track"}, "matplotlib": {"report"}, "typst": {"report"}, "hydra": {"__main__", "compose"}}
+ONLY = {
+    "mlflow": {"track"},
+    "matplotlib": {"report"},
+    "typst": {"report"},
+    "hydra": {"__main__", "compose", "launch"},
+}
 WITHOUT_TENSORFLOW = {"settings", "records", "store", "plan", "track", "report", "data", "compose", "sweep"}
 
 

@@ -83,31 +83,31 @@ def test_an_unknown_word_brings_the_nearest_valid_one(overrides, message):
 
 
 def test_a_smaller_batch_than_a_virtual_one_is_one_part():
-    [small] = compose(["norm=ghost", "batch_size=8"])
-    [large] = compose(["norm=ghost", "batch_size=64"])
+    [small] = compose(["norm=ghost", "batch_size=8"]).settings
+    [large] = compose(["norm=ghost", "batch_size=64"]).settings
     assert (small.together, large.together) == (8, 16)
 
 
 def test_a_task_may_bring_its_optimizer_and_the_command_line_decides():
-    [own] = compose(["task=mnist_sequence"])
-    [told] = compose(["task=mnist_sequence", "train=sgd"])
+    [own] = compose(["task=mnist_sequence"]).settings
+    [told] = compose(["task=mnist_sequence", "train=sgd"]).settings
     assert (own.train.optimizer, told.train.optimizer) == ("adam", "sgd")
 
 
 def test_widths_may_repeat():
-    [settings] = compose(["task.widths=[8,8,16]"])
+    [settings] = compose(["task.widths=[8,8,16]"]).settings
     assert settings.task.widths == (8, 8, 16)
 
 
 def test_details_name_what_differs_from_the_networks_defaults():
-    [plain] = compose([])
-    [own] = compose(["task.dropout=0.5", "task.bias=false", "task.weight_decay=0"])
+    [plain] = compose([]).settings
+    [own] = compose(["task.dropout=0.5", "task.bias=false", "task.weight_decay=0"]).settings
     assert plain.task.details == ()
     assert own.task.details == (("bias", False), ("dropout", 0.5))
 
 
 def test_decay_and_phase_take_one_value_or_a_list_and_drop_repeats():
-    [one] = compose(["decay=0.5", "phase=false"])
-    [many] = compose(["decay=[0.9,0.5,0.9]", "phase=[true,false]"])
+    [one] = compose(["decay=0.5", "phase=false"]).settings
+    [many] = compose(["decay=[0.9,0.5,0.9]", "phase=[true,false]"]).settings
     assert (one.decay, one.phase) == ((0.5,), (False,))
     assert (many.decay, many.phase) == ((0.9, 0.5), (True, False))

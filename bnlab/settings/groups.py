@@ -23,6 +23,7 @@ class Task(Group):
     samples: Positive
     learning_rate: Annotated[float, Field(gt=0)]
     xla_up_to: Annotated[int, Field(ge=0)]
+    multiply_adds: Annotated[float, Field(gt=0)] = 1e6
     bias: bool | None = None
     deviation: Annotated[float, Field(gt=0)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -1,0 +1,120 @@
+"""Jobs -> workers: Hydra's launchers, given the jobs that are left, longest first, again after a worker died.
+
+Hydra's own multirun launches every job in the order of its axes, once. What is called here is the launcher
+that it would call (`hydra/launcher=joblib`, `basic`, ...), with the same configs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+
+from bnlab import job
+from bnlab.compose import Command, hydra_of
+from bnlab.job import Job
+from bnlab.records import first_line
+
+# After the first launch: a trial that kills its worker every time must not go on for ever.
+RELAUNCHES = 3
+# Of one core, roughly: only the order of jobs follows from them.
+_STEP_SECONDS, _MULTIPLY_ADDS_PER_SECOND = 4e-4, 4e10
+
+Launch: TypeAlias = Callable[[Sequence[int]], None]  # runs the jobs of these numbers
+
+
+def launcher(command: Command) -> Launch:
+    """Make the function that runs some of a command line's jobs, wherever its launcher runs them."""
+
+    def launch(numbers: Sequence[int]) -> None:
+        with hydra_of(command.flags) as (hydra, name, overrides):
+            if not command.sweeps:
+                hydra.run(name, job.run, overrides)
+                return
+            config = hydra.compose_config(name, overrides, RunMode.MULTIRUN)
+            context = HydraContext(hydra.config_loader, Callbacks(config))
+            own = Plugins.instance().instantiate_launcher(
+                config=config, hydra_context=context, task_function=job.run
+            )
+            for done in own.launch([command.overrides[number] for number in numbers], initial_job_idx=0):
+                _ = done.return_value  # raises what the job raised
+
+    return launch
+
+
+def run(jobs: Sequence[Job], launch: Launch, tell: Callable[[str], None]) -> str:
+    """Launch what the store says is left, until nothing is, or it has been tried often enough.
+
+    A worker that is killed takes its launcher along. Then what is left is launched again; the trials that
+    were under way come after all others and each alone, because one of them may be the killer.
+
+    Args:
+        jobs: all of a sweep's.
+        launch: runs some of them, by number.
+        tell: told what is launched again, and why.
+
+    Returns:
+        What stopped the launcher for good, or nothing.
+    """
+    trouble = _attempt(launch, in_order(jobs, _left(jobs)))
+    for _ in range(RELAUNCHES):
+        left = _left(jobs)
+        if not (left and any(_begun(jobs[number]) for number in left)):
+            break
+        reason = f" after {trouble}" if trouble else ""
+        tell(f"{len(left)} of {len(jobs)} jobs are launched again{reason}")
+        for numbers in _apart(jobs, in_order(jobs, left)):
+            trouble = _attempt(launch, numbers)
+    return trouble if _left(jobs) else ""
+
+
+def in_order(jobs: Sequence[Job], numbers: Sequence[int]) -> list[int]:
+    """Put jobs longest first, so that no worker idles at the end.
+
+    Of jobs that share a trial, one comes early, to train it; the others would only wait beside it.
+    """
+    rank: Counter[str] = Counter()
+    keys = {}
+    for number in numbers:
+        identity = jobs[number].folder.identity
+        keys[number] = (rank[identity], -seconds(jobs[number]))
+        rank[identity] += 1
+    return sorted(numbers, key=keys.__getitem__)
+
+
+def seconds(job: Job) -> float:
+    """Estimate what a job takes: steps, and the images that pass through the network, thrice in training."""
+    trial, wanted = job.trial, job.wanted
+    read = (len(wanted.steps) * (wanted.images + wanted.train_images) + 10_000) * len(wanted.decays)
+    images = 3 * trial.steps * trial.batch_size + read
+    work = job.settings.task.multiply_adds * images / _MULTIPLY_ADDS_PER_SECOND
+    return trial.steps * _STEP_SECONDS + work
+
+
+def _left(jobs: Sequence[Job]) -> list[int]:
+    """List the jobs that are neither complete nor failed with a reason."""
+    open_ = (n for n, one in enumerate(jobs) if one.folder.status().state != "failed")
+    return [number for number in open_ if not jobs[number].complete]
+
+
+def _attempt(launch: Launch, numbers: Sequence[int]) -> str:
+    try:
+        launch(numbers)
+    except (Exception, SystemExit) as error:
+        return f"the launcher stopped: {first_line(error)}"
+    return ""
+
+
+def _apart(jobs: Sequence[Job], numbers: Sequence[int]) -> Iterator[list[int]]:
+    begun = [number for number in numbers if _begun(jobs[number])]
+    if others := [number for number in numbers if number not in begun]:
+        yield others
+    yield from ([number] for number in begun)
+
+
+def _begun(one: Job) -> bool:
+    return one.folder.status().state in ("training", "measuring")

@@ -1,0 +1,130 @@
+"""Launching: the order of jobs, and what is launched again after a worker died."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from bnlab import launch
+from bnlab.compose import compose
+from bnlab.job import prepare
+from bnlab.store import Status
+
+
+@pytest.fixture
+def jobs(tmp_path, tiny):
+    def jobs(*arguments):
+        own = ["-m", *tiny, f"store={tmp_path}", *arguments]
+        return [prepare(settings) for settings in compose(own).settings]
+
+    return jobs
+
+
+def test_longest_jobs_come_first(jobs):
+    both = jobs("batch_size=64,2,16", "task=mnist,cifar")
+    named = [(job.trial.batch_size, job.trial.task) for job in both]
+    found = [named[n] for n in launch.in_order(both, range(6))]
+    assert found[0] == (2, "cifar")
+    assert found[-1] == (64, "mnist")
+    for task in ("mnist", "cifar"):
+        assert [size for size, own in found if own == task] == [2, 16, 64]
+
+
+def test_the_default_sweep_begins_with_the_longest_trials(tmp_path):
+    all_jobs = [prepare(s) for s in compose(["+experiment=phase_sweep", f"store={tmp_path}"]).settings]
+    first = [all_jobs[n].trial for n in launch.in_order(all_jobs, range(16))][:2]
+    assert [(trial.batch_size, trial.task) for trial in first] == [(2, "cifar"), (2, "cifar")]
+
+
+def test_jobs_that_share_a_trial_do_not_wait_side_by_side(jobs):
+    shared = jobs("decay=0.5,0.9", "batch_size=8,16")
+    found = [shared[n].folder.identity for n in launch.in_order(shared, range(4))]
+    assert len(set(found[:2])) == len(set(found[2:])) == 2
+
+
+class Store:
+    """Stands for launcher and workers: what each launch does to the statuses of its jobs."""
+
+    def __init__(self, jobs, script):
+        self.jobs, self.script, self.launched, self.told = jobs, list(script), [], []
+
+    def launch(self, numbers):
+        self.launched.append(list(numbers))
+        states = self.script.pop(0) if self.script else {}
+        for number, state in states.items():
+            self.jobs[number].folder.path.mkdir(parents=True, exist_ok=True)
+            self.jobs[number].folder.write_status(Status(state))
+        if "done" not in states.values():
+            raise RuntimeError("a worker was terminated")
+
+    def run(self):
+        return launch.run(self.jobs, self.launch, self.told.append)
+
+
+@pytest.fixture
+def complete(monkeypatch):
+    """A job is complete when its status says so."""
+    done = property(lambda job: job.folder.status().state == "done")
+    monkeypatch.setattr("bnlab.job.Job.complete", done)
+
+
+def test_what_was_under_way_is_launched_last_and_alone(jobs, complete):
+    four = Store(jobs("seed=0,1,2,3"), [{0: "training", 1: "measuring"}, dict.fromkeys((2, 3), "done")])
+    four.script += [{0: "done"}, {1: "done"}]
+    assert four.run() == ""
+    assert four.launched == [[0, 1, 2, 3], [2, 3], [0], [1]]
+    assert four.told == ["4 of 4 jobs are launched again after the launcher stopped: a worker was terminated"]
+
+
+def test_a_trial_that_kills_its_worker_every_time_is_given_up(jobs, complete):
+    two = Store(jobs("seed=0,1"), [{0: "training", 1: "training"}])
+    two.script += [{0: "training"}, {1: "done"}, *[{0: "training"}] * 9]
+    assert two.run() == "the launcher stopped: a worker was terminated"
+    assert two.launched == [[0, 1], [0], [1], [0], [0]]
+    assert len(two.told) == launch.RELAUNCHES == 3
+
+
+def test_a_launcher_that_begins_nothing_is_not_called_again(jobs, complete):
+    broken = Store(jobs("seed=0,1"), [])
+    assert broken.run() == "the launcher stopped: a worker was terminated"
+    assert broken.launched == [[0, 1]]
+
+
+def test_a_failed_trial_is_not_launched_again(jobs, complete):
+    two = Store(jobs("seed=0,1"), [{0: "failed", 1: "training"}, {1: "done"}])
+    assert two.run() == ""
+    assert two.launched == [[0, 1], [1]]
+
+
+def test_a_killed_worker_loses_nothing(tmp_path, run_line, tiny, capsys):
+    """The line itself: joblib's workers, one of them killed with -9 while it trains."""
+    longer = [*(one for one in tiny if "samples" not in one), "train.samples=6400", "report.pdf=false"]
+    arguments = [
+        "-m",
+        "name=killed",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "seed=0,1,2",
+        *longer,
+    ]
+    victims = []
+
+    def kill():
+        from joblib.externals.loky import reusable_executor
+
+        while not victims:
+            time.sleep(0.05)
+            if any('"training"' in path.read_text() for path in tmp_path.glob("runs/trials/*/status.json")):
+                victims.append(next(iter(reusable_executor._executor._processes)))
+                os.kill(victims[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    assert run_line(tmp_path, *arguments) == 0
+    thread.join(timeout=1)
+    assert len(victims) == 1
+    printed = capsys.readouterr().out
+    assert "jobs are launched again after the launcher stopped" in printed
+    assert "[3/3]" in printed
