@@ -2,15 +2,19 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from bnlab import launch
+from bnlab.checkpoint import load
 from bnlab.compose import compose
 from bnlab.job import prepare
-from bnlab.store import Status
+from bnlab.store import Folder, Status
 
 
 @pytest.fixture
@@ -100,15 +104,9 @@ def test_a_failed_trial_is_not_launched_again(jobs, complete):
 
 def test_a_killed_worker_loses_nothing(tmp_path, run_line, tiny, capsys):
     """The line itself: joblib's workers, one of them killed with -9 while it trains."""
-    longer = [*(one for one in tiny if "samples" not in one), "train.samples=6400", "report.pdf=false"]
-    arguments = [
-        "-m",
-        "name=killed",
-        "hydra/launcher=joblib",
-        "hydra.launcher.n_jobs=2",
-        "seed=0,1,2",
-        *longer,
-    ]
+    common = ["-m", *(one for one in tiny if "samples" not in one), "train.samples=6400", "report.pdf=false"]
+    common += ["name=killed", "seed=0,1,2"]
+    joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     victims = []
 
     def kill():
@@ -122,9 +120,58 @@ def test_a_killed_worker_loses_nothing(tmp_path, run_line, tiny, capsys):
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    assert run_line(tmp_path, *arguments) == 0
+    assert run_line(tmp_path, *common, *joblib) == 0
     thread.join(timeout=1)
     assert len(victims) == 1
     printed = capsys.readouterr().out
     assert "jobs are launched again after the launcher stopped" in printed
     assert "[3/3]" in printed
+    assert run_line(tmp_path, *common, "store=alone") == 0
+    packed, alone = (kept(tmp_path / store) for store in ("runs", "alone"))
+    assert len(packed) > 3 * 4 * 20
+    assert packed == alone
+
+
+def kept(store):
+    """Every array of every checkpoint of a store, and its readings but for the time of day, as bytes."""
+    arrays = {}
+    for path in store.glob("trials/*/checkpoints/*.npz"):
+        for name, array in load(path).arrays.items():
+            arrays[path.parts[-3], path.name, name] = array.tobytes()
+    for path in store.glob("trials/*"):
+        readings = [replace(reading, time_ms=0) for reading in Folder(path).readings()]
+        arrays[path.name, "readings"] = repr(readings)
+    return arrays
+
+
+ONE_PROCESS = """
+import sys
+import bnlab.train
+from bnlab import sweep
+
+own = bnlab.train.train
+
+
+def train(*arguments):
+    with open("trained", "a") as file:
+        file.write("once\\n")
+    own(*arguments)
+
+
+bnlab.train.train = train
+sys.exit(sweep.run(sys.argv[1:]))
+"""
+
+
+def test_two_sweeps_at_once_train_their_common_trial_once(tmp_path, tiny):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("BNLAB_DATA", None)
+    command = [sys.executable, "-c", ONE_PROCESS, "report.pdf=false", *tiny]
+    both = [
+        subprocess.Popen([*command, f"name={name}", f"decay={decay}"], cwd=tmp_path, env=environment)
+        for name, decay in (("one", 0.5), ("two", 0.9))
+    ]
+    assert [process.wait() for process in both] == [0, 0]
+    assert (tmp_path / "trained").read_text() == "once\n"
+    [trial] = tmp_path.glob("runs/trials/*")
+    assert {reading.decay for reading in Folder(trial).readings()} == {None, 0.5, 0.9}
