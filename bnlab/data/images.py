@@ -15,7 +15,7 @@ from bnlab.data.sequences import sequences
 from bnlab.data.standins import stand_in
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # a worker's trials may alternate between two data sets
 def load(source: Source) -> Images:
     """All images of a source, read once per process; the arrays are read-only.
 
