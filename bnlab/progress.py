@@ -24,12 +24,13 @@ class Progress:
 
     Args:
         trials: identity -> name, for a person.
+        work: identity -> how long it takes, in any unit.
         console: where to.
     """
 
-    def __init__(self, trials: Mapping[str, str], console: Console) -> None:
+    def __init__(self, trials: Mapping[str, str], work: Mapping[str, float], console: Console) -> None:
         """Begin to count the time."""
-        self._trials, self._console = trials, console
+        self._trials, self._work, self._console = trials, work, console
         self._began = time.monotonic()
         self._finished_before: float | None = None
         self._told: set[str] = set()
@@ -55,7 +56,8 @@ class Progress:
 
     def show(self, statuses: Mapping[str, Status]) -> None:
         """Show how far every trial is."""
-        share = sum(map(_share, statuses.values())) / max(1, len(statuses))
+        done = sum(self._work[identity] * _share(status) for identity, status in statuses.items())
+        share = done / sum(self._work.values())
         if self._finished_before is None:
             self._finished_before = share
         for identity, status in statuses.items():

@@ -17,6 +17,7 @@ from rich.console import Console
 from bnlab import track
 from bnlab.checkpoint import losses
 from bnlab.job import Job
+from bnlab.launch import seconds
 from bnlab.progress import Progress
 from bnlab.records import Failure, first_line, label, variants
 from bnlab.store import Status
@@ -45,7 +46,8 @@ class Watch:
         trials = {
             identity: label(jobs[0].trial, self._variants[identity]) for identity, jobs in self.jobs.items()
         }
-        self._progress = Progress(trials, console)
+        work = {identity: seconds(jobs[0]) for identity, jobs in self.jobs.items()}
+        self._progress = Progress(trials, work, console)
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> Watch:

@@ -13,7 +13,7 @@ TRIALS = {"a": "mnist batch b2 s0", "b": "mnist batch b8 s0"}
 def shown(statuses, terminal=False):
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=100, soft_wrap=True)
-    with Progress(TRIALS, console) as progress:
+    with Progress(TRIALS, {"a": 3.0, "b": 1.0}, console) as progress:
         for status in statuses:
             progress.show(status)
     return out.getvalue()
@@ -32,5 +32,5 @@ def test_a_terminal_shows_the_step_the_loss_and_the_share():
     text = shown([{"a": Status("training", 50, 100, 0.25), "b": Status()}], terminal=True)
     assert "step 50 of 100" in text
     assert "loss 0.250" in text
-    # half of the training, which is 65 % of a trial, of one of two trials
-    assert "16%" in text
+    # half of the training, which is 65 % of a trial, of the one of two trials that is three quarters of the work
+    assert "24%" in text
