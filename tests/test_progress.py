@@ -32,5 +32,5 @@ def test_a_terminal_shows_the_step_the_loss_and_the_share():
     text = shown([{"a": Status("training", 50, 100, 0.25), "b": Status()}], terminal=True)
     assert "step 50 of 100" in text
     assert "loss 0.250" in text
-    # half of the training, which is 65 % of a trial, of the one of two trials that is three quarters of the work
+    # half of the training, which is 65 % of a trial, of one that is three quarters of the work
     assert "24%" in text
