@@ -63,10 +63,11 @@ def _show_best(console: Console, gaps: pd.DataFrame, found: pd.DataFrame) -> Non
 
 
 def _best(row: Any) -> str:  # noqa: ANN401
-    name, number = tables.decay_name, tables.number
-    near = f" ({name(row.fastest)} to {name(row.slowest)} within one s.e.)" if row.fastest >= 0 else ""
-    gap = f"{number(row.gap, signed=True)} ± {number(row.gap_se)}"
-    return f"decay {name(row.decay)}{near}, RMSE {number(row.value)}, gap {gap}"
+    known = pd.notna(row.fastest)
+    near = f" ({best.near(row.fastest, row.slowest)} within one s.e.)" if known else ""
+    gap = f"{tables.number(row.gap, signed=True)} ± {tables.number(row.gap_se)}"
+    decay, rmse = tables.decay_name(row.decay), tables.number(row.value)
+    return f"decay {decay}{near}, RMSE {rmse}, gap {gap}"
 
 
 def show_answers(console: Console, sweep: Sweep, readings: pd.DataFrame) -> None:

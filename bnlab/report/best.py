@@ -21,7 +21,7 @@ DEFAULTS = {0.9: "PyTorch's default", 0.99: "Keras's default"}
 SIGN = {"rmse": 1, "accuracy": -1}
 """What makes an error of a metric: lower is better."""
 NAMED = 6
-"""As many batch sizes as one sentence may name."""
+"""As many batch sizes as one sentence may name, and tasks and norms as are told of."""
 _COLUMNS = [*RUN, "steps", "decay", "fastest", "slowest", "at_end", "value", "gap", "gap_se"]
 
 
@@ -48,7 +48,7 @@ def best(gaps: pd.DataFrame, metric: str = "rmse") -> pd.DataFrame:
     """
     rows = moving(gaps)
     rows = rows[rows["learned"]].sort_values([*RUN, "decay"], key=natural)
-    found = [_best(own.reset_index(), metric) for _, own in rows.groupby(RUN, sort=False)]
+    found = [_best(own.reset_index(drop=True), metric) for _, own in rows.groupby(RUN, sort=False)]
     return pd.DataFrame([row for row in found if row], columns=_COLUMNS)
 
 
@@ -58,31 +58,28 @@ def _best(own: pd.DataFrame, metric: str) -> dict[str, Any]:
     if len(known) < 2 or known.max() - known.min() <= ROUNDING:
         return {}
     at = int(known.idxmin())
-    row, decays = own.loc[at], own["decay"]
-    first, last = as_good(errors.to_numpy(), at, row[f"{metric}_gap_se"])
+    row, error = own.loc[at], own.loc[at, f"{metric}_gap_se"]
+    ends = [np.nan, np.nan] if np.isnan(error) else own["decay"].loc[[*as_good(errors, at, error)]]
     return dict(row[[*RUN, "steps", "decay"]]) | {
-        "fastest": decays[first] if first is not None else np.nan,
-        "slowest": decays[last] if last is not None else np.nan,
-        "at_end": at in (0, len(own) - 1),
+        **dict(zip(("fastest", "slowest"), ends, strict=True)),
+        "at_end": at in known.index[[0, -1]],
         "value": row[f"{metric}_false"],
         "gap": row[f"{metric}_gap"],
-        "gap_se": row[f"{metric}_gap_se"],
+        "gap_se": error,
     }
 
 
-def as_good(errors: np.ndarray, at: int, within: float) -> tuple[int | None, int | None]:
+def as_good(errors: pd.Series, at: int, within: float) -> tuple[int, int]:
     """The unbroken stretch around a lowest error that is at most `within` above it: first and last place.
 
     Args:
-        errors: in the order of the decays; one that is no number breaks the stretch.
+        errors: in the order of the decays, counted from 0; one that is no number breaks the stretch.
         at: place of the lowest.
-        within: in the unit of the errors; NaN leaves the stretch unknown.
+        within: in the unit of the errors.
 
-    >>> as_good(np.array([0.3, 0.12, 0.1, 0.11, 0.2, 0.1]), 2, 0.05)
+    >>> as_good(pd.Series([0.3, 0.12, 0.1, 0.11, 0.2, 0.1]), 2, 0.05)
     (1, 3)
     """
-    if np.isnan(within):
-        return None, None
     worse = np.flatnonzero(~(errors <= errors[at] + within))
     return int(max(worse[worse < at], default=-1)) + 1, int(min(worse[worse > at], default=len(errors))) - 1
 
@@ -99,17 +96,20 @@ def named(found: pd.DataFrame) -> str:
     Args:
         found: as from `best`.
     """
-    parts = [f"{_called(own)} {_decays(own)}" for _, own in found.groupby(["task", "norm"], sort=False)]
+    parts = [f"{_called(own)} {_decays(own)}" for own in _groups(found)]
     return f"The best decay by RMSE: {'; '.join(parts)}." if parts else ""
 
 
 def sentences(gaps: pd.DataFrame) -> list[str]:
     """For each task and norm: its best decays with what does as well, and what the usual ones cost."""
-    found = best(gaps)
     return [
         f"{_called(own)}: the best decay is {_decays(own, ranges=True)}.{_usual(gaps, own)}"
-        for _, own in found.groupby(["task", "norm"], sort=False)
+        for own in _groups(best(gaps))
     ]
+
+
+def _groups(found: pd.DataFrame) -> list[pd.DataFrame]:
+    return [own for _, own in found.groupby(["task", "norm"], sort=False)][:NAMED]
 
 
 def _called(own: pd.DataFrame) -> str:

@@ -13,22 +13,20 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from bnlab.report import best
 from bnlab.report.decays import few, measured, places
-from bnlab.report.drawing import Picture, decay_axis, wrapped
+from bnlab.report.drawing import Picture, decay_axis, stretched_axis, wrapped
 from bnlab.report.figures import SHADES
 from bnlab.report.panels import legend, tiles
 from bnlab.report.rows import final_name, moving, natural
 
-COLUMNS, ROWS = 2, 4
+COLUMNS, ROWS = 2, 3
 NAMES = {"rmse": "RMSE", "accuracy": "accuracy"}
 _COLOURS = LinearSegmentedColormap.from_list("sizes", SHADES)
 _GREY = "#555555"
 _DOT: dict[str, Any] = {"markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.9}
-_STRETCH = 0.02
-"""Nearer to the best value than this share of the span an axis is about even, beyond it a log scale."""
 
 
 @dataclass(frozen=True)
-class _Plot:
+class Plot:
     """One small plot: the rows of a task and norm, one metric, and where it is best."""
 
     rows: pd.DataFrame
@@ -67,11 +65,11 @@ def _seeds(rows: pd.DataFrame) -> str:
     return f" Means over n = {count} seeds." if most > 1 else ""
 
 
-def _plots(rows: pd.DataFrame) -> list[_Plot]:
+def _plots(rows: pd.DataFrame) -> list[Plot]:
     """RMSE and accuracy of each task and norm; a regressor has no accuracy."""
     found = {metric: best.best(rows, metric) for metric in NAMES}
     return [
-        _Plot(own, metric, _of(found[metric], own))
+        Plot(own, metric, _of(found[metric], own))
         for _, own in rows.groupby(["task", "norm"], sort=False)
         for metric in NAMES
         if np.isfinite(own[f"{metric}_false"]).any()
@@ -88,10 +86,10 @@ def _looks(rows: pd.DataFrame) -> dict[int, Any]:
     return dict(zip(sizes.tolist(), _COLOURS(np.linspace(0, 1, len(sizes))), strict=True))
 
 
-def _page(plots: list[_Plot], decays: np.ndarray, looks: Mapping[int, Any]) -> str:
+def _page(plots: list[Plot], decays: np.ndarray, looks: Mapping[int, Any]) -> str:
     with tiles(len(plots), COLUMNS, tall=2.05) as (figure, axes_of, svg):
         for axes, plot in zip(axes_of, plots, strict=True):
-            _draw(axes, plot, looks)
+            draw(axes, plot, looks)
             decay_axis(axes, few(decays), abreast=COLUMNS)
         figure.supxlabel("decay of the moving average (log scale of 1 − decay)", fontsize=7)
         _explain(axes_of[0])
@@ -99,8 +97,10 @@ def _page(plots: list[_Plot], decays: np.ndarray, looks: Mapping[int, Any]) -> s
     return svg.getvalue()
 
 
-def _draw(axes: Axes, plot: _Plot, looks: Mapping[int, Any]) -> None:
-    _stretched_axis(axes, plot)
+def draw(axes: Axes, plot: Plot, looks: Mapping[int, Any]) -> None:
+    """One plot, its batch sizes in the order of their looks."""
+    values = pd.concat([plot.rows[f"{plot.metric}_{phase}"] for phase in ("true", "false")])
+    stretched_axis(axes, values, highest=plot.metric == "accuracy")
     for size, own in plot.rows.groupby("batch_size"):
         style: dict[str, Any] = {"color": looks[int(size)]}
         x, y = places(own["decay"].to_numpy()), own[f"{plot.metric}_false"].to_numpy()
@@ -115,33 +115,7 @@ def _draw(axes: Axes, plot: _Plot, looks: Mapping[int, Any]) -> None:
     axes.set_ylabel(NAMES[plot.metric])
 
 
-def _stretched_axis(axes: Axes, plot: _Plot) -> None:
-    """A log scale of the distance to the best value, so that flat valleys and high walls both show."""
-    values = pd.concat([plot.rows[f"{plot.metric}_{phase}"] for phase in ("true", "false")])
-    values = values[np.isfinite(values)]
-    low, high = values.min(), values.max()
-    toward = best.SIGN[plot.metric]
-    best_value = low if toward > 0 else high
-    near = _STRETCH * (high - low) or 1.0
-
-    def stretched(value: np.ndarray) -> np.ndarray:
-        return toward * np.log10(1 + np.maximum(toward * (value - best_value) / near, -0.9))
-
-    def value(place: np.ndarray) -> np.ndarray:
-        return best_value + toward * near * (10 ** (toward * place) - 1)
-
-    axes.set_yscale("function", functions=(stretched, value))
-    ends = np.sort(stretched(np.array([low, high])))
-    margin = 0.05 * np.ptp(ends) or 0.1
-    axes.set_ylim(*np.sort(value(np.array([ends[0] - margin, ends[1] + margin]))))
-    ticks = np.unique(value(np.linspace(ends[0], ends[1], 6)).round(3))
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_yticks([], minor=True)
-
-
 def _explain(axes: Axes) -> None:
     """Entries of the legend that stand for every colour."""
     axes.plot([], [], color=_GREY, linewidth=0.6, linestyle=(0, (4, 2)), label="phase true")
-    axes.plot(
-        [], [], "o-", color=_GREY, linewidth=2.6, markeredgecolor="white", label="best, within one s.e."
-    )
+    axes.plot([], [], "o-", color=_GREY, linewidth=2.6, label="best, within one s.e.", **_DOT)

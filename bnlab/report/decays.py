@@ -13,9 +13,8 @@ MANY = 8
 """More decays than these are a curve: it is drawn whole, and elsewhere a few stand for them."""
 FEW = 6
 """As many decays as have room side by side."""
-ROUND = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
-"""The decays that people compare; of these at least so many must be there to stand for the others:"""
-_ENOUGH = 4
+ROUND, ENOUGH = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999), 4
+"""The decays that people compare, and how many of them must be there to stand for the others."""
 
 
 def places(decays: np.ndarray) -> np.ndarray:
@@ -47,7 +46,7 @@ def few(decays: np.ndarray) -> np.ndarray:
     if len(decays) <= FEW:
         return decays
     known = np.isin(decays, ROUND)
-    if known.sum() < _ENOUGH:
+    if known.sum() < ENOUGH:
         return spread_out(decays, FEW)
     known[[0, -1]] = True
     return spread_out(decays[known], FEW)

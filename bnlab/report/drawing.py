@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from bnlab.report.tables import decay_name
 
 WIDTH = 6.69
 """Inches between the page's margins; a figure with few panels is narrower, never stretched."""
+_EVEN = 0.02
+"""A stretched axis is about even up to this share of its span."""
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7,
@@ -113,6 +116,27 @@ def value_axis(axes: Axes, values: pd.Series) -> None:
         axes.set_ylim(low - margin, high + margin)
         axes.locator_params(axis="y", nbins=4)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def stretched_axis(axes: Axes, values: pd.Series, highest: bool = False) -> None:
+    """A log scale of the distance to the lowest or highest value: flat valleys and high walls both show."""
+    known = values[np.isfinite(values)].to_numpy()
+    sign, span = -1 if highest else 1, np.ptp(known) or 1.0
+    start = known.max() if highest else known.min()
+
+    def place(value: np.ndarray) -> np.ndarray:
+        return sign * np.log10(1 + np.maximum(sign * (value - start) / (_EVEN * span), -0.9))
+
+    def value(place: np.ndarray) -> np.ndarray:
+        return start + sign * _EVEN * span * (10 ** (sign * place) - 1)
+
+    low, high = np.sort(place(start + sign * np.array([0.0, span])))
+    margin = 0.05 * (high - low)
+    axes.set_yscale("function", functions=(place, value))
+    axes.set_ylim(*value(np.array([low - margin, high + margin])))
+    ticks = np.unique(value(np.linspace(low, high, 6)).round(2 - math.floor(math.log10(span))))
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks([], minor=True)
 
 
 def step_axis(axes: Axes, last: int) -> None:
