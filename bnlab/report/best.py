@@ -20,8 +20,8 @@ DEFAULTS = {0.9: "PyTorch's default", 0.99: "Keras's default"}
 """Decays that people get without asking."""
 SIGN = {"rmse": 1, "accuracy": -1}
 """What makes an error of a metric: lower is better."""
-NAMED = 6
-"""As many batch sizes as one sentence may name, and tasks and norms as are told of."""
+NAMED, TOLD, HEADED = 6, 4, 2
+"""As many batch sizes as a sentence may name; tasks and norms that have a sentence; those in the headline."""
 _COLUMNS = [*RUN, "steps", "decay", "fastest", "slowest", "at_end", "value", "gap", "gap_se"]
 
 
@@ -96,20 +96,22 @@ def named(found: pd.DataFrame) -> str:
     Args:
         found: as from `best`.
     """
-    parts = [f"{_called(own)} {_decays(own)}" for own in _groups(found)]
-    return f"The best decay by RMSE: {'; '.join(parts)}." if parts else ""
+    groups = _groups(found)
+    parts = [f"{_called(own)} {_decays(own)}" for own in groups[:HEADED]]
+    more = f"; {len(groups) - HEADED} more have a page" if len(groups) > HEADED else ""
+    return f"The best decay by RMSE: {'; '.join(parts)}{more}." if parts else ""
 
 
 def sentences(gaps: pd.DataFrame) -> list[str]:
     """For each task and norm: its best decays with what does as well, and what the usual ones cost."""
     return [
         f"{_called(own)}: the best decay is {_decays(own, ranges=True)}.{_usual(gaps, own)}"
-        for own in _groups(best(gaps))
+        for own in _groups(best(gaps))[:TOLD]
     ]
 
 
 def _groups(found: pd.DataFrame) -> list[pd.DataFrame]:
-    return [own for _, own in found.groupby(["task", "norm"], sort=False)][:NAMED]
+    return [own for _, own in found.groupby(["task", "norm"], sort=False)]
 
 
 def _called(own: pd.DataFrame) -> str:
@@ -132,10 +134,12 @@ def _decay(row: Any, ranges: bool) -> str:  # noqa: ANN401
 def near(fastest: float, slowest: float) -> str:
     """The range of decays that do as well as the best.
 
-    >>> near(0.9, 0.99), near(float("nan"), float("nan"))
-    ('0.9 to 0.99', 'range unknown')
+    >>> near(0.9, 0.99), near(0.9, 0.9), near(float("nan"), float("nan"))
+    ('0.9 to 0.99', 'no other', 'range unknown')
     """
-    return "range unknown" if np.isnan(fastest) else f"{decay_name(fastest)} to {decay_name(slowest)}"
+    if np.isnan(fastest):
+        return "range unknown"
+    return "no other" if fastest == slowest else f"{decay_name(fastest)} to {decay_name(slowest)}"
 
 
 def _usual(gaps: pd.DataFrame, own: pd.DataFrame) -> str:

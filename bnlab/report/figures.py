@@ -56,10 +56,10 @@ def curves(table: pd.DataFrame, split: str) -> list[Picture]:
 
     What was read at one step only is no curve and is not drawn.
     """
-    rows = _followed(moving(table[table["split"] == split]))
+    every = moving(table[table["split"] == split])
+    rows = _followed(every)
     images = {"test_probe": "test", "train_probe": "training"}[split]
-    decays = measured(rows)
-    shown = spread_out(decays, CURVES)
+    decays, shown = measured(every), spread_out(measured(rows), CURVES)
     caption = f"RMSE on a fixed probe of {images} images against the optimizer step."
     if len(shown) < len(decays):
         caption += f" Drawn: {len(shown)} of the {len(decays)} decays."

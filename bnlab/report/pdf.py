@@ -129,7 +129,7 @@ def _questions(sweep: Sweep, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _curve(rows: pd.DataFrame) -> dict[str, Any]:
-    """What is said of many decays, and which of them other pages show."""
+    """What is said of every decay, also where there are many, and which of them other pages show."""
     gaps = tables.gaps(rows)
     gaps = gaps if best.swept(gaps) else gaps.iloc[:0]
     return {
