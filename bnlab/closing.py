@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bnlab.records import Failure, Sweep, label
-from bnlab.report import arrival, drills, tables
+from bnlab.report import arrival, best, drills, tables
 from bnlab.report.arrived import share_text
+from bnlab.report.decays import thinned
 from bnlab.report.rows import final_name
 
 _SHOWN, _SHARES = 12, 3
@@ -33,9 +34,16 @@ _REGRESSORS = "RMSE over outputs; a regressor has no accuracy"
 
 
 def show_gaps(console: Console, readings: pd.DataFrame) -> None:
-    """Print the gaps of a sweep when training was over, worst first."""
+    """Print the gaps of a sweep when training was over, worst first; of many decays the best ones."""
     if readings.empty or not len(gaps := tables.gaps(readings)):
         return
+    if best.swept(gaps) and len(found := best.best(gaps)):
+        _show_best(console, gaps, found)
+    else:
+        _show_worst(console, thinned(gaps))
+
+
+def _show_worst(console: Console, gaps: pd.DataFrame) -> None:
     blind = gaps["accuracy_gap"].isna()
     table = _table(_COLUMNS if blind.all() else _COLUMNS | _ACCURACIES)
     for row in gaps.head(_SHOWN).itertuples():
@@ -48,11 +56,27 @@ def show_gaps(console: Console, readings: pd.DataFrame) -> None:
         console.print(note, highlight=False)
 
 
+def _show_best(console: Console, gaps: pd.DataFrame, found: pd.DataFrame) -> None:
+    console.print(f"best decay by RMSE with phase false on {final_name(gaps)}", highlight=False)
+    for row in found.itertuples():
+        console.print(f"{row.task} {row.norm} b{row.batch_size}: {_best(row)}", highlight=False)
+
+
+def _best(row: Any) -> str:  # noqa: ANN401
+    known = pd.notna(row.fastest)
+    near = f" ({best.near(row.fastest, row.slowest)} within one s.e.)" if known else ""
+    gap = f"{tables.number(row.gap, signed=True)} ± {tables.number(row.gap_se)}"
+    decay, rmse = tables.decay_name(row.decay), tables.number(row.value)
+    return f"decay {decay}{near}, RMSE {rmse}, gap {gap}"
+
+
 def show_answers(console: Console, sweep: Sweep, readings: pd.DataFrame) -> None:
     """Print whether the averages have arrived, and what restore drills cost."""
     if readings.empty:
         return
-    table = arrival.shares(readings, sweep.layers).sort_values("share", ascending=False, kind="stable")
+    table = arrival.shares(thinned(readings), sweep.layers).sort_values(
+        "share", ascending=False, kind="stable"
+    )
     for row in table.head(_SHARES).itertuples():
         layers = f" in {', '.join(row.layers)}" if row.layers else ""
         held = f"{share_text(row.share)} of its start{layers}"

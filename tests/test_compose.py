@@ -35,6 +35,22 @@ def test_phase_sweep_is_sixteen_trials_of_eight_cells():
     assert sum(len(job.decay) * len(job.phase) for job in jobs) == 128
 
 
+def test_decay_curve_measures_trials_that_phase_sweep_trains(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("BNLAB_DATA", raising=False)
+    swept, curve = (
+        [prepare(settings) for settings in compose([f"+experiment={name}"])]
+        for name in ("phase_sweep", "decay_curve")
+    )
+    batch = [job for job in swept if job.trial.norm == "batch"]
+    assert {identity(job.trial) for job in curve} == {identity(job.trial) for job in batch}
+    assert {job.wanted.way for job in curve} == {job.wanted.way for job in batch}
+    [decays] = {job.settings.decay for job in curve}
+    assert (len(decays), decays[0], decays[-1], decays) == (41, 0.0, 0.9999, tuple(sorted(set(decays))))
+    assert set(decays) > set(swept[0].settings.decay)
+    assert len({f"{decay:g}" for decay in decays}) == 41  # as a cell's run is called
+
+
 def test_a_command_line_value_replaces_an_axis_of_an_experiment():
     assert {job.batch_size for job in compose(["+experiment=phase_sweep", "batch_size=64"]).settings} == {64}
 

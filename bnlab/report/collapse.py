@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from bnlab.report.arrival import NOTHING
-from bnlab.report.drawing import Picture, spread_out, value_axis, wrapped
+from bnlab.report.decays import spread_out
+from bnlab.report.drawing import Picture, value_axis, wrapped
 from bnlab.report.figures import CURVES, MARKERS, SHADES
 from bnlab.report.panels import legend, tiles
 from bnlab.report.rows import base

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bnlab.report.decays import places
 from bnlab.report.tables import decay_name
 
 WIDTH = 6.69
 """Inches between the page's margins; a figure with few panels is narrower, never stretched."""
+_EVEN = 0.02
+"""A stretched axis is about even up to this share of its span."""
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7,
@@ -114,6 +118,27 @@ def value_axis(axes: Axes, values: pd.Series) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
+def stretched_axis(axes: Axes, values: pd.Series, highest: bool = False) -> None:
+    """A log scale of the distance to the lowest or highest value: flat valleys and high walls both show."""
+    known = values[np.isfinite(values)].to_numpy()
+    sign, span = -1 if highest else 1, np.ptp(known) or 1.0
+    start = known.max() if highest else known.min()
+
+    def place(value: np.ndarray) -> np.ndarray:
+        return sign * np.log10(1 + np.maximum(sign * (value - start) / (_EVEN * span), -0.9))
+
+    def value(place: np.ndarray) -> np.ndarray:
+        return start + sign * _EVEN * span * (10 ** (sign * place) - 1)
+
+    low, high = np.sort(place(start + sign * np.array([0.0, span])))
+    margin = 0.05 * (high - low)
+    axes.set_yscale("function", functions=(place, value))
+    axes.set_ylim(*value(np.array([low - margin, high + margin])))
+    ticks = np.unique(value(np.linspace(low, high, 6)).round(2 - math.floor(math.log10(span))))
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks([], minor=True)
+
+
 def step_axis(axes: Axes, last: int) -> None:
     """Optimizer steps on a log scale, labelled in full."""
     digits = len(str(last))
@@ -123,40 +148,29 @@ def step_axis(axes: Axes, last: int) -> None:
     axes.set_xticks([], minor=True)
 
 
-def decay_axis(axes: Axes, decays: np.ndarray) -> None:
-    """Decays spread by the length of their memory; the slowest and the fastest are labelled for certain."""
-    places, names = decay_places(decays), [decay_name(decay) for decay in decays]
-    span = max(np.ptp(places), 0.3) if len(places) else 1.0
+def decay_axis(axes: Axes, decays: np.ndarray, abreast: int = 4) -> None:
+    """Decays spread by the length of their memory; the slowest and the fastest are labelled for certain.
+
+    Args:
+        axes: of a panel that stands beside others, so many `abreast`.
+        decays: sorted.
+        abreast: the fewer, the wider the panel, and the more labels have room.
+    """
+    where, names = places(decays), [decay_name(decay) for decay in decays]
+    span = max(np.ptp(where), 0.3) if len(where) else 1.0
     ticks: list[int] = []
     for at in [len(names) - 1, *range(len(names) - 1)]:
-        room = [abs(places[at] - places[tick]) / span - _needed(names[at] + names[tick]) for tick in ticks]
+        room = [
+            abs(where[at] - where[tick]) / span - _needed(names[at] + names[tick]) * abreast / 4
+            for tick in ticks
+        ]
         if at >= 0 and min(room, default=0.0) >= 0:
             ticks.append(at)
-    axes.set_xticks([places[at] for at in ticks], [names[at] for at in ticks])
-    middle = (places.min() + places.max()) / 2 if len(places) else 0.0
+    axes.set_xticks([where[at] for at in ticks], [names[at] for at in ticks])
+    middle = (where.min() + where.max()) / 2 if len(where) else 0.0
     axes.set_xlim(middle - 0.58 * span, middle + 0.58 * span)
 
 
 def _needed(both: str) -> float:
-    """The distance of two tick labels that stand clear of each other, as a share of a usual panel's span."""
+    """How far apart two tick labels stand clear, as a share of the span of one of four panels abreast."""
     return (0.05 + 0.0275 * len(both)) / 1.12
-
-
-def decay_places(decays: np.ndarray) -> np.ndarray:
-    """Ten times the memory, 1 / (1 - decay), is always the same step; decay 1 stands one step further.
-
-    >>> decay_places(np.array([0.0, 0.9, 0.99, 1.0])).round(9).tolist()
-    [-0.0, 1.0, 2.0, 3.0]
-    """
-    left = 1 - np.asarray(decays, dtype=float)
-    finite = left[left > 0]
-    return -np.log10(np.where(left > 0, left, finite.min() / 10 if len(finite) else 1.0))
-
-
-def spread_out(decays: np.ndarray, most: int) -> np.ndarray:
-    """At most so many decays, from the fastest to the slowest, evenly on the axis of decays."""
-    if len(decays) <= most:
-        return decays
-    places = decay_places(decays)
-    wanted = np.linspace(places[0], places[-1], most)
-    return decays[np.unique(np.abs(places - wanted[:, None]).argmin(axis=1))]

@@ -8,15 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bnlab.report.drawing import (
-    Picture,
-    decay_axis,
-    decay_places,
-    spread_note,
-    spread_out,
-    step_axis,
-    value_axis,
-)
+from bnlab.report.decays import few, measured, places, spread_out
+from bnlab.report.drawing import Picture, decay_axis, spread_note, step_axis, value_axis
 from bnlab.report.panels import ROWS, ROWS_FIRST, Panel, grid, paged, panels
 from bnlab.report.rows import CONTROLS, base, final_name, moving, normalization
 from bnlab.report.tables import decay_name
@@ -40,10 +33,10 @@ def overview(levels: pd.DataFrame) -> list[Picture]:
         caption += " Thin grey line: the best constant predictor, where it is near."
     alt = "Small plots of final RMSE against decay, one for each task and batch size, a line for each phase."
     main = moving(levels)
-    decays = np.sort(levels["decay"].dropna().unique())
+    ticks = few(measured(levels))
 
     def draw(axes: Axes, panel: Panel) -> None:
-        decay_axis(axes, decays)
+        decay_axis(axes, ticks)
         own = levels[levels["task"].map(base) == base(panel.task)]
         near = own["constant_rmse"] < 2 * own["rmse"].max()
         value_axis(axes, pd.concat([own["rmse"], own.loc[near, "constant_rmse"]]))
@@ -59,11 +52,14 @@ def overview(levels: pd.DataFrame) -> list[Picture]:
 
 
 def curves(table: pd.DataFrame, split: str) -> list[Picture]:
-    """How the gap opens or closes over training, on one probe: RMSE against the step."""
-    rows = moving(table[table["split"] == split])
+    """How the gap opens or closes over training, on one probe: RMSE against the step.
+
+    What was read at one step only is no curve and is not drawn.
+    """
+    every = moving(table[table["split"] == split])
+    rows = _followed(every)
     images = {"test_probe": "test", "train_probe": "training"}[split]
-    decays = np.sort(rows["decay"].dropna().unique())
-    shown = spread_out(decays, CURVES)
+    decays, shown = measured(every), spread_out(measured(rows), CURVES)
     caption = f"RMSE on a fixed probe of {images} images against the optimizer step."
     if len(shown) < len(decays):
         caption += f" Drawn: {len(shown)} of the {len(decays)} decays."
@@ -78,9 +74,15 @@ def curves(table: pd.DataFrame, split: str) -> list[Picture]:
     return [Picture(svg, caption + spread_note(rows), alt) for svg in drawn]
 
 
+def _followed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of lines with two steps or more."""
+    line = rows.groupby(["task", "norm", "batch_size", "phase", "decay"], dropna=False)
+    return rows[line["step"].transform("nunique") > 1]
+
+
 def _draw_phases(axes: Axes, rows: pd.DataFrame) -> None:
     true, false = rows[rows["phase"]], rows[~rows["phase"]]
-    x, y = decay_places(false["decay"].to_numpy()), false["rmse"].to_numpy()
+    x, y = places(false["decay"].to_numpy()), false["rmse"].to_numpy()
     if len(true):
         level, sd = true["rmse"].iloc[0], true["sd"].iloc[0]
         axes.axhline(level, color=TRUE, linewidth=1.5, label="phase true (batch statistics)")

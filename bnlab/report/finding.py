@@ -8,6 +8,7 @@ import pandas as pd
 
 from bnlab.report.arrival import UNKNOWN, Layers, finals
 from bnlab.report.arrived import faster, follows
+from bnlab.report.best import best, named, swept
 from bnlab.report.constant import unlearned
 from bnlab.report.drills import shown
 from bnlab.report.phrases import gap, said, verb
@@ -21,6 +22,7 @@ SEED_WORDS = {1: "One seed", 2: "Two seeds"}
 class Finding:
     """What a sweep found, as sentences; one that has nothing to say is empty."""
 
+    best: str = ""
     largest: str = ""
     lag: str = ""
     follows: str = ""
@@ -53,6 +55,7 @@ def finding(readings: pd.DataFrame, layers: Layers = UNKNOWN) -> Finding:
     counted, controls = finals(readings, layers), table[table["norm"].isin(CONTROLS)]
     found = counted[counted["rmse_beyond"]]
     return Finding(
+        best=named(best(table)) if swept(table) else "",
         largest=_alone(moving(table)) if counted.empty else _largest(counted, found),
         lag="" if found.empty else _lag(found.iloc[0]),
         follows="" if found.empty else _follows(counted, found.iloc[0]),

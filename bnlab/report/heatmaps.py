@@ -47,12 +47,8 @@ def heatmaps(gaps: pd.DataFrame, metric: str) -> list[Picture]:
 
 
 def _rows(gaps: pd.DataFrame) -> list[list[pd.DataFrame]]:
-    """Blocks of at most 12 decays; two side by side where they are narrow."""
-    blocks = []
-    for own in _maps(gaps):
-        decays = np.sort(own["decay"].unique())
-        parts = np.array_split(decays, -(-len(decays) // 12))
-        blocks += [own[own["decay"].isin(part)] for part in parts]
+    """The maps, two side by side where they are narrow."""
+    blocks = _maps(gaps)
     beside = gaps["decay"].nunique() <= 6 and max(blocks[0]["line"].str.len()) < 8
     columns = 2 if beside else 1
     return [blocks[at : at + columns] for at in range(0, len(blocks), columns)]

@@ -1,4 +1,4 @@
-"""The tables of single questions: did the average arrive, what do drills change, what does the batch size."""
+"""The tables of single questions: which decay is best, did the average arrive, what do drills change."""
 
 from __future__ import annotations
 
@@ -8,20 +8,57 @@ import numpy as np
 import pandas as pd
 
 from bnlab.report.arrived import share_text
-from bnlab.report.drawing import spread_out
+from bnlab.report.best import DEFAULTS, RUN, at_decay, best, near
+from bnlab.report.decays import few, measured
 from bnlab.report.drills import MEANINGS
 from bnlab.report.rows import CONTROLS, natural
 from bnlab.report.sheets import groups, point, sheet, signed, value
 from bnlab.report.sizes import batch_and_group
 from bnlab.report.tables import ROUNDING, decay_name, number, typeset
 
-DECAYS = 6
-"""As many decays as have room side by side."""
+
+def best_decays(gaps: pd.DataFrame) -> dict[str, Any]:
+    """The best decay of each trial, the range that does as well, its gap, and the gaps at usual decays."""
+    table = best(gaps)
+    columns = {
+        "task": table["task"],
+        "norm": table["norm"],
+        "batch size": table["batch_size"].astype(str),
+        "steps": table["steps"].map("{:,}".format),
+        "best decay": table["decay"].map(decay_name),
+        "within 1 se": _range(table),
+        "RMSE": table["value"].map(value),
+        "gap": table["gap"].map(signed),
+        "± se": table["gap_se"].map(value),
+    }
+    usual = [decay for decay in DEFAULTS if (gaps["decay"] == decay).any()]
+    for decay in usual:
+        columns[f"gap at {decay_name(decay)}"] = at_decay(gaps, table, decay, "rmse_gap").map(signed)
+    if gaps["accuracy_false"].notna().any():
+        columns["accuracy"] = at_decay(gaps, table, table["decay"], "accuracy_false").map(value)
+        columns["best accuracy"] = _accuracies(gaps, table)
+    if table["norm"].nunique() < 2:
+        del columns["norm"]
+    return sheet(columns, ["task", "norm", "within 1 se", "best accuracy"], table["task"] + table["norm"])
+
+
+def _range(table: pd.DataFrame) -> pd.Series:
+    ends = zip(table["fastest"], table["slowest"], strict=True)
+    return pd.Series([near(*pair) for pair in ends], index=table.index, dtype=object)
+
+
+def _accuracies(gaps: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
+    """The best accuracy of each line, and at which decay."""
+    own = best(gaps, "accuracy").set_index(RUN)
+    found = table[RUN].join(own[["value", "decay"]], on=RUN)
+    texts = [
+        f"{number(most)} at {decay_name(at)}" for most, at in zip(found["value"], found["decay"], strict=True)
+    ]
+    return pd.Series(texts, index=table.index, dtype=object).where(found["value"].notna(), "–")
 
 
 def shares(table: pd.DataFrame) -> dict[str, Any]:
     """The share of the start, a line for each trial and kind of layer, a column for each decay."""
-    decays = spread_out(np.sort(table["decay"].unique()), DECAYS)
     keys = ["task", "norm", "batch_size", "steps", "updates", "layers"]
     lines = table.set_index([*keys, "decay"])["share"].unstack()  # noqa: PD010 - nothing to aggregate
     lines = lines.reset_index().sort_values(keys[:3], key=natural)
@@ -34,7 +71,7 @@ def shares(table: pd.DataFrame) -> dict[str, Any]:
         "layers": lines["layers"].map(", ".join),
         "per step": lines["updates"].astype(str),
     }
-    columns |= {decay_name(decay): lines[decay].map(_share) for decay in decays}
+    columns |= {decay_name(decay): lines[decay].map(_share) for decay in few(measured(table))}
     if not kinds:
         del columns["layers"]
     return sheet(columns, ["task", "norm", "layers"], lines["task"] + lines["norm"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -17,9 +17,10 @@ import typst
 from matplotlib.ft2font import FT2Font
 
 from bnlab.records import Failure, Sweep
-from bnlab.report import arrival, drills, figures, pages, sheets, tables
+from bnlab.report import arrival, best, decays, drills, figures, pages, sheets, tables
 from bnlab.report.arrived import arrived
 from bnlab.report.collapse import collapse
+from bnlab.report.decay_curve import decay_curve
 from bnlab.report.drawing import Picture
 from bnlab.report.finding import finding
 from bnlab.report.heatmaps import heatmaps
@@ -72,9 +73,14 @@ def compiled(content: Mapping[str, Any], moment: datetime) -> bytes:
 
 
 def document(sweep: Sweep, readings: pd.DataFrame, histograms: Histograms = NONE) -> dict[str, Any]:
-    """All that the report shows: strings for the words and tables, SVG for the pictures."""
+    """All that the report shows: strings for the words and tables, SVG for the pictures.
+
+    Where each decay would have a line or a column, a few stand for many.
+    """
     rows = _legible(tidy(readings))
-    told = _words(sweep, rows) | _numbers(sweep, rows) | _questions(sweep, rows)
+    few = decays.thinned(rows)
+    thin = replace(sweep, decays=tuple(decays.shown(sweep.decays).tolist()))
+    told = _words(sweep, rows) | _numbers(thin, few) | _questions(sweep, few) | _curve(rows)
     return _printable(told) | _pictures(sweep, rows, histograms)
 
 
@@ -119,6 +125,17 @@ def _questions(sweep: Sweep, rows: pd.DataFrame) -> dict[str, Any]:
         "drills": [typeset(sentence) for sentence in drills.shown(rows).sentences],
         "drilled": pages.drills(drilled),
         "meanings": pages.meanings(drilled),
+    }
+
+
+def _curve(rows: pd.DataFrame) -> dict[str, Any]:
+    """What is said of every decay, also where there are many, and which of them other pages show."""
+    gaps = tables.gaps(rows)
+    gaps = gaps if best.swept(gaps) else gaps.iloc[:0]
+    return {
+        "thinned": decays.note(rows),
+        "best": [typeset(sentence) for sentence in best.sentences(gaps)],
+        "bests": pages.best_decays(gaps),
         "sizes": pages.side_by_side(sizes(rows)),
     }
 
@@ -142,12 +159,14 @@ def _kinds(table: pd.DataFrame) -> str:
 
 def _pictures(sweep: Sweep, rows: pd.DataFrame, histograms: Histograms) -> dict[str, Any]:
     curves, gaps = tables.curves(rows), tables.gaps(rows)
+    few = decays.thinned(gaps)
     drawn = {
         "overview": figures.overview(tables.levels(rows, sweep.decays)),
+        "decay_curve": decay_curve(gaps),
         "curves": [*figures.curves(curves, "test_probe"), *figures.curves(curves, "train_probe")],
         "collapse": collapse(arrival.ratios(rows, sweep.layers)),
         "scaling": scaling(sizes(rows)),
-        "heatmaps": [*heatmaps(gaps, "rmse"), *heatmaps(gaps, "accuracy")],
+        "heatmaps": [*heatmaps(few, "rmse"), *heatmaps(few, "accuracy")],
         "histograms": list(_appendix(rows, histograms)),
     }
     return {place: [asdict(picture) for picture in pictures] for place, pictures in drawn.items()}

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from bnlab.report import drawing, figures, heatmaps, tables
+from bnlab.report.decays import spread_out
 
 
 def comments(picture):
@@ -61,7 +62,7 @@ def test_many_single_panels_stand_abreast_under_their_names(made):
 
 def test_of_many_decays_the_extremes_stay(made):
     decays = tuple(np.linspace(0.5, 0.999, 40).round(4))
-    shown = drawing.spread_out(np.array(decays), 5)
+    shown = spread_out(np.array(decays), 5)
     assert (shown[0], shown[-1], len(shown)) == (0.5, 0.999, 5)
     (picture,) = figures.curves(tables.curves(made(decays=decays, sizes=(2,))), "test_probe")
     assert "Drawn: 5 of the 40 decays." in picture.caption
