@@ -39,7 +39,7 @@ def test_decay_curve_measures_trials_that_phase_sweep_trains(monkeypatch, tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("BNLAB_DATA", raising=False)
     swept, curve = (
-        [prepare(settings) for settings in compose([f"+experiment={name}"])]
+        [prepare(settings) for settings in compose([f"+experiment={name}"]).settings]
         for name in ("phase_sweep", "decay_curve")
     )
     batch = [job for job in swept if job.trial.norm == "batch"]
@@ -48,7 +48,7 @@ def test_decay_curve_measures_trials_that_phase_sweep_trains(monkeypatch, tmp_pa
     [decays] = {job.settings.decay for job in curve}
     assert (len(decays), decays[0], decays[-1], decays) == (41, 0.0, 0.9999, tuple(sorted(set(decays))))
     assert set(decays) > set(swept[0].settings.decay)
-    assert len({f"{decay:g}" for decay in decays}) == 41  # as a cell's run is called
+    assert len({f"{decay:.12g}" for decay in decays}) == 41  # as a cell's run is called
 
 
 def test_a_command_line_value_replaces_an_axis_of_an_experiment():

@@ -27,7 +27,7 @@ def tidy(readings: pd.DataFrame) -> pd.DataFrame:
     Of several evaluation batch sizes the training batch size is kept, else the largest: a cell has one value.
     Trials that share task, norm, batch size and seed are told apart by their identity in the task's name.
     """
-    rows = readings.reindex(columns=[*_TEXTS, *_FLAGS, *_COUNTS, *_NUMBERS])
+    rows = readings.reset_index(drop=True).reindex(columns=[*_TEXTS, *_FLAGS, *_COUNTS, *_NUMBERS])
     rows["drill"] = rows["drill"].astype(object).fillna("")  # stored before there were drills
     kinds: dict[str, Any] = dict.fromkeys(_TEXTS, str)
     kinds |= dict.fromkeys(_FLAGS, bool) | dict.fromkeys(_COUNTS, "int64") | dict.fromkeys(_NUMBERS, float)

@@ -121,16 +121,16 @@ def _log_cell(
     made = [r for r in finished.readings if made_so(r, finished.way) and r.drill == drill]
     readings = [r for r in made if r.phase == phase and r.decay in (None, decay)]
     size, images, _ = finished.way
-    tag = f"phase {str(phase).lower()} decay {decay:g} b{size} n{images} {drill}".strip()
+    tag = f"phase {str(phase).lower()} decay {decay:.12g} b{size} n{images} {drill}".strip()
     params = {
         **_settings(finished.trial),
-        "decay": f"{decay:g}",
+        "decay": f"{decay:.12g}",
         "phase": str(phase).lower(),
         "eval_batch_size": size,
         "drill": drill or "none",
     }
     # What tells cells apart comes first: the dashboard cuts long names.
-    name = f"{drill or str(phase).lower()} d{decay:g} {finished.name}"
+    name = f"{drill or str(phase).lower()} d{decay:.12g} {finished.name}"
     run_id = _run(store, known.get(tag), name, {**tags, "bnlab.cell": tag}, finished.began_ms)
     store.client.log_batch(run_id, metrics=list(_cell_metrics(readings)), params=_params(params))
     store.client.set_terminated(run_id, "FINISHED", max(reading.time_ms for reading in readings))

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from bnlab.report import tables
+from bnlab.report.rows import tidy
 
 
 def cell(table, **where):
@@ -177,3 +178,9 @@ def test_a_seed_that_learned_nothing_makes_the_mean_not_count(made, regressed):
     assert tables.gaps(rows)["rmse_beyond"].tolist() == [True, True]
     rows["constant_rmse"] = rows["constant_rmse"].mask(rows["seed"] == 1, 0.12)
     assert tables.gaps(rows)["rmse_beyond"].tolist() == [False, False]
+
+
+def test_rows_that_were_joined_without_a_new_index_stay_single(readings):
+    rows = pd.concat([readings[readings["step"] == step] for step in sorted(set(readings["step"]))])
+    joined = rows.set_axis([0] * len(rows))
+    pd.testing.assert_frame_equal(tidy(joined), tidy(rows.reset_index(drop=True)))
