@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 
@@ -18,10 +19,20 @@ def main() -> None:
     out = options.out or (Path(tempfile.mkdtemp()) if options.quick else HERE)
     path = out / f"{options.part}.csv"
     if not options.table:
-        part = import_module(f"experiments.throughput.{options.part}")
-        tables.write(path, list(part.measure(options)))
-        tables.tell(f"rows: {path}")
+        _measure(options, path)
     print(import_module(f"experiments.throughput.{options.part}_tables").tables(tables.read(path)))
+
+
+def _measure(options: Namespace, path: Path) -> None:
+    """Measure; what was measured before something went wrong is kept."""
+    rows: list[dict] = []
+    try:
+        for row in import_module(f"experiments.throughput.{options.part}").measure(options):
+            rows.append(row)
+    finally:
+        if rows:
+            tables.write(path, rows)
+            tables.tell(f"rows: {path}")
 
 
 if __name__ == "__main__":

@@ -55,12 +55,11 @@ class Contender:
 
     def close(self) -> None:
         """End it."""
-        if self._process.stdin:
-            self._process.stdin.close()
         try:
-            self._process.wait(timeout=20)
+            self._process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.communicate()
 
     def ask(self, question: Any) -> Any:  # noqa: ANN401
         """Put a question, wait for the answer.

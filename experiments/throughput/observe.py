@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +50,8 @@ def observe(command: Sequence[str], surroundings: Mapping[str, str] | None = Non
         text=True,
     )
     watch = _Watch(process.pid)
-    output = process.stdout.read() if process.stdout else ""
+    with process.stdout or nullcontext(io.StringIO()) as stream:
+        output = stream.read()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -43,9 +43,9 @@ QUICK: dict[str, dict] = {
         "seconds": 0.1,
         "worker_batch_sizes": [8],
         "workers": [2],
-        "trials": [1, 2],
+        "trials": [1],
         "sweep_samples": 320,
-        "samples": [160, 320],
+        "samples": [320],
     },
     "startup": {
         "override": [*_TINY, "batch_size=32", "task=mnist", "norm=batch", "report.pdf=false"],

@@ -6,6 +6,7 @@ their ratio is steadier than either's speed.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -28,11 +29,13 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Describe repeated measurements.
+    """Describe repeated measurements; without any, it is not known.
 
     >>> spread([3.0, 1.0, 2.0])
     Spread(median=2.0, low=1.0, high=3.0)
     """
+    if not values:
+        return Spread(math.nan, math.nan, math.nan)
     return Spread(statistics.median(values), min(values), max(values))
 
 
