@@ -23,7 +23,7 @@ CHECKED = 3
 
 def default_job(*overrides: str) -> Job:
     """Prepare the job of a command line."""
-    [settings] = compose(list(overrides))
+    [settings] = compose(list(overrides)).settings
     return prepare(settings, parent=True)
 
 
