@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bnlab.records import Failure, Sweep, label
-from bnlab.report import arrival, best, drills, tables
-from bnlab.report.arrived import share_text
-from bnlab.report.decays import thinned
-from bnlab.report.rows import final_name
+from bnlab.report.numbers import arrival, best, tables
+from bnlab.report.numbers.decays import thinned
+from bnlab.report.numbers.rows import final_name
+from bnlab.report.words import best_decay, symptoms
+from bnlab.report.words.arrived import share_text
 
 _SHOWN, _SHARES = 12, 3
 # Heading -> least width: on a narrow terminal names give way, numbers do not.
@@ -64,7 +65,7 @@ def _show_best(console: Console, gaps: pd.DataFrame, found: pd.DataFrame) -> Non
 
 def _best(row: Any) -> str:  # noqa: ANN401
     known = pd.notna(row.fastest)
-    near = f" ({best.near(row.fastest, row.slowest)} within one s.e.)" if known else ""
+    near = f" ({best_decay.near(row.fastest, row.slowest)} within one s.e.)" if known else ""
     gap = f"{tables.number(row.gap, signed=True)} ± {tables.number(row.gap_se)}"
     decay, rmse = tables.decay_name(row.decay), tables.number(row.value)
     return f"decay {decay}{near}, RMSE {rmse}, gap {gap}"
@@ -82,7 +83,7 @@ def show_answers(console: Console, sweep: Sweep, readings: pd.DataFrame) -> None
         held = f"{share_text(row.share)} of its start{layers}"
         place = f"{row.task} {row.norm} b{row.batch_size}, decay {tables.decay_name(row.decay)}"
         console.print(f"{place}: after {row.steps} steps the average still holds {held}", highlight=False)
-    for sentence in drills.shown(readings).sentences:
+    for sentence in symptoms.shown(readings).sentences:
         console.print(f"drills: {sentence}", highlight=False)
 
 

@@ -171,7 +171,7 @@ def _measure_elsewhere(job: Job) -> None:
 
 def _keep(folder: Folder, new: Iterable[LayerHistogram]) -> None:
     """Put histograms beside those that are there, and draw them all."""
-    from bnlab.report.histograms import pngs
+    from bnlab.report.pictures.histograms import pngs
 
     rows = list({row.key: row for row in [*folder.histograms(), *new]}.values())
     folder.write_histograms(rows, pngs(label(folder.trial()), rows))

@@ -92,3 +92,10 @@ def test_the_door_imports_nothing_slow():
     slow = "{'tensorflow', 'keras', 'mlflow', 'pandas', 'matplotlib', 'sklearn'}"
     code = f"import sys, bnlab.__main__, bnlab.sweep; sys.exit(bool({slow} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("lower", "higher"), [("numbers", {"words", "pictures"}), ("words", {"pictures"})])
+def test_what_a_report_states_does_not_know_how_it_is_said_or_shown(lower, higher):
+    for path in (ROOT / "report" / lower).glob("*.py"):
+        used = {name.split(".")[2] for name in imports(path) if name.startswith("bnlab.report.")}
+        assert not used & higher, path.name

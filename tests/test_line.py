@@ -6,7 +6,7 @@ import pytest
 from pypdf import PdfReader
 
 from bnlab import track
-from bnlab.report.tables import number
+from bnlab.report.numbers.tables import number
 from bnlab.store import Folder
 
 URI = "sqlite:///{}/runs/mlflow.db"

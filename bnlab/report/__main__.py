@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _write_tables(path: Path, sweep: Sweep, readings: pd.DataFrame) -> None:
-    from bnlab.report import drills, rows, tables
+    from bnlab.report.numbers import drills, rows, tables
 
     drilled = drills.drilled(rows.tidy(readings))
     written = {path: tables.cells(readings, sweep.decays)}

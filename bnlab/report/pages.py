@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bnlab.report.arrived import share_text
-from bnlab.report.best import DEFAULTS, RUN, at_decay, best, near
-from bnlab.report.decays import few, measured
-from bnlab.report.drills import MEANINGS
-from bnlab.report.rows import CONTROLS, natural
+from bnlab.report.numbers.best import RUN, at_decay, best
+from bnlab.report.numbers.decays import few, measured
+from bnlab.report.numbers.drills import MEANINGS
+from bnlab.report.numbers.rows import CONTROLS, natural
+from bnlab.report.numbers.sizes import batch_and_group
+from bnlab.report.numbers.tables import ROUNDING, decay_name, number, typeset
 from bnlab.report.sheets import groups, point, sheet, signed, value
-from bnlab.report.sizes import batch_and_group
-from bnlab.report.tables import ROUNDING, decay_name, number, typeset
+from bnlab.report.words.arrived import share_text
+from bnlab.report.words.best_decay import DEFAULTS, near
 
 
 def best_decays(gaps: pd.DataFrame) -> dict[str, Any]:

@@ -17,18 +17,21 @@ import typst
 from matplotlib.ft2font import FT2Font
 
 from bnlab.records import Failure, Sweep
-from bnlab.report import arrival, best, decays, drills, figures, pages, sheets, tables
-from bnlab.report.arrived import arrived
-from bnlab.report.collapse import collapse
-from bnlab.report.decay_curve import decay_curve
-from bnlab.report.drawing import Picture
-from bnlab.report.finding import finding
-from bnlab.report.heatmaps import heatmaps
-from bnlab.report.histograms import pictures
-from bnlab.report.rows import base, called, final_name, tidy
-from bnlab.report.scaling import scaling
-from bnlab.report.sizes import sizes
-from bnlab.report.tables import duration, typeset
+from bnlab.report import pages, sheets
+from bnlab.report.numbers import arrival, best, decays, drills, tables
+from bnlab.report.numbers.rows import base, called, final_name, tidy
+from bnlab.report.numbers.sizes import sizes
+from bnlab.report.numbers.tables import duration, typeset
+from bnlab.report.pictures import figures
+from bnlab.report.pictures.collapse import collapse
+from bnlab.report.pictures.decay_curve import decay_curve
+from bnlab.report.pictures.drawing import Picture
+from bnlab.report.pictures.heatmaps import heatmaps
+from bnlab.report.pictures.histograms import pictures
+from bnlab.report.pictures.scaling import scaling
+from bnlab.report.words import best_decay, symptoms
+from bnlab.report.words.arrived import arrived
+from bnlab.report.words.finding import finding
 from bnlab.science.histogram import LayerHistogram
 
 Histograms: TypeAlias = Mapping[str, Sequence[LayerHistogram]]
@@ -122,7 +125,7 @@ def _questions(sweep: Sweep, rows: pd.DataFrame) -> dict[str, Any]:
         "arrival": [typeset(sentence) for sentence in arrived(rows, sweep.layers).sentences],
         "shares": pages.shares(shares),
         "layers": arrival.named(shares),
-        "drills": [typeset(sentence) for sentence in drills.shown(rows).sentences],
+        "drills": [typeset(sentence) for sentence in symptoms.shown(rows).sentences],
         "drilled": pages.drills(drilled),
         "meanings": pages.meanings(drilled),
     }
@@ -134,7 +137,7 @@ def _curve(rows: pd.DataFrame) -> dict[str, Any]:
     gaps = gaps if best.swept(gaps) else gaps.iloc[:0]
     return {
         "thinned": decays.note(rows),
-        "best": [typeset(sentence) for sentence in best.sentences(gaps)],
+        "best": [typeset(sentence) for sentence in best_decay.sentences(gaps)],
         "bests": pages.best_decays(gaps),
         "sizes": pages.side_by_side(sizes(rows)),
     }

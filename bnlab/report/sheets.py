@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from bnlab.records import Failure, Sweep
-from bnlab.report.rows import base, called, natural
-from bnlab.report.tables import POINT, beyond, decay_name, number, typeset
+from bnlab.report.numbers.rows import base, called, natural
+from bnlab.report.numbers.tables import POINT, beyond, decay_name, number, typeset
 
 MARK, FOUND = "•", "> 2 se"
 TRIAL = {

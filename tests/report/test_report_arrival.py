@@ -4,10 +4,11 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 import pytest
 
-from bnlab.report import arrival, pages
-from bnlab.report.arrived import Arrival, arrived
-from bnlab.report.collapse import collapse
-from bnlab.report.finding import finding
+from bnlab.report import pages
+from bnlab.report.numbers import arrival
+from bnlab.report.pictures.collapse import collapse
+from bnlab.report.words.arrived import Arrival, arrived
+from bnlab.report.words.finding import finding
 
 PLAIN: dict = {}
 

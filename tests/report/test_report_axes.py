@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from bnlab.report import axes
+from bnlab.report.pictures import axes
 
 PAGE = Path(__file__).parents[2] / "experiments" / "normalizers" / "README.md"
 SVG = "{http://www.w3.org/2000/svg}"

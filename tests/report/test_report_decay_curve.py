@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from bnlab.closing import show_answers, show_gaps
-from bnlab.report import best, decay_curve, drawing, figures, pdf, tables
+from bnlab.report import pdf
+from bnlab.report.numbers import best, tables
+from bnlab.report.pictures import decay_curve, drawing, figures
 
 FLAT = dict.fromkeys((0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999), 0.12)
 

@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bnlab.report import best, decay_curve, decays, pages, tables
-from bnlab.report.finding import finding
+from bnlab.report import pages
+from bnlab.report.numbers import best, decays, tables
+from bnlab.report.pictures import decay_curve
+from bnlab.report.words import best_decay
+from bnlab.report.words.finding import finding
 
 FLAT = dict.fromkeys((0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999), 0.12)
 FORTY = tuple(n / 40 for n in range(40))
@@ -51,8 +54,8 @@ def test_a_value_that_is_not_a_number_is_never_best_and_ends_the_range(curve, va
 def test_no_best_is_named_where_there_is_none(curve, values):
     table = tables.gaps(curve(values))
     assert best.best(table).empty
-    assert best.named(best.best(table)) == ""
-    assert best.sentences(table) == []
+    assert best_decay.named(best.best(table)) == ""
+    assert best_decay.sentences(table) == []
     assert pages.best_decays(table)["rows"] == []
 
 
@@ -66,7 +69,7 @@ def test_controls_and_regressors_that_learned_nothing_have_no_best(curve, regres
 def test_without_a_standard_error_the_range_is_unknown(curve, valley):
     rows = curve(valley, se=math.nan)
     assert found(rows)[["fastest", "slowest"]].isna().all(axis=None)
-    assert best.sentences(tables.gaps(rows))[0].startswith(
+    assert best_decay.sentences(tables.gaps(rows))[0].startswith(
         "mnist: the best decay is 0.95 (range unknown) at batch size 128. "
     )
 
@@ -88,7 +91,7 @@ def test_the_best_decays_and_the_price_of_the_usual_ones_are_said(curve, valley)
         curve(valley, norms=("ghost",), tasks=("cifar",)),
     ]
     rows = pd.concat(parts, ignore_index=True)
-    assert best.sentences(tables.gaps(rows)) == [
+    assert best_decay.sentences(tables.gaps(rows)) == [
         "cifar with ghost normalization: the best decay is 0.95 (0.9 to 0.98) at batch size 128. "
         "0.9 (PyTorch's default) costs up to 0.0040 of RMSE, at batch size 128; "
         "0.99 (Keras's default) costs up to 0.0200 of RMSE, at batch size 128.",
@@ -109,12 +112,12 @@ def test_a_headline_names_two_tasks_and_a_page_four(curve, valley):
         "The best decay by RMSE: a 0.95 at batch size 2 and 0.95 at 128; "
         "b 0.95 at batch size 2 and 0.95 at 128; 3 more have a page."
     )
-    assert len(best.sentences(tables.gaps(rows))) == 4
+    assert len(best_decay.sentences(tables.gaps(rows))) == 4
 
 
 def test_a_usual_decay_that_was_not_measured_has_no_price(curve, valley):
     values = {0.91 if decay == 0.9 else decay: rmse for decay, rmse in valley.items()}
-    [sentence] = best.sentences(tables.gaps(curve(values)))
+    [sentence] = best_decay.sentences(tables.gaps(curve(values)))
     assert "PyTorch" not in sentence
     assert "0.99 (Keras's default) costs up to 0.0200" in sentence
     assert "gap at 0.9" not in pages.best_decays(tables.gaps(curve(values)))["head"]

@@ -1,8 +1,9 @@
 import pytest
 
-from bnlab.report import drills, pdf, tables
-from bnlab.report.drills import Drills, shown
-from bnlab.report.finding import finding
+from bnlab.report import pdf
+from bnlab.report.numbers import drills, tables
+from bnlab.report.words.finding import finding
+from bnlab.report.words.symptoms import Drills, shown
 
 LOST = {"not_saved": 0.3, "overwritten": 0.3, "not_run": 0.3}
 

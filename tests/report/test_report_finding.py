@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from bnlab.report.finding import Finding, finding
+from bnlab.report.words.finding import Finding, finding
 
 
 def test_the_largest_gap_is_said_with_both_phases(readings):

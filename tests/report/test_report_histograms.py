@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from bnlab.report import histograms
+from bnlab.report.pictures import histograms
 from bnlab.science.histogram import LayerHistogram, histogram
 
 HELD = {

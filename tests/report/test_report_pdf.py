@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import typst
 
-from bnlab.report import pdf, tables
+from bnlab.report import pdf
+from bnlab.report.numbers import tables
 from bnlab.report.pdf import write
 
 NASTY = '#panic("x") $ _ * <b> -- @ref \\u{41} ~ // 実'
@@ -191,7 +192,7 @@ def test_values_that_are_not_numbers_do_not_stop_the_report(readings, swept, tmp
 
 def test_the_report_imports_no_training_and_its_tables_no_pictures():
     code = (
-        "import sys; import bnlab.report.tables, bnlab.report.finding;"
+        "import sys; import bnlab.report.numbers.tables, bnlab.report.words.finding;"
         "assert not {'matplotlib', 'typst'} & set(sys.modules);"
         "from bnlab.report.pdf import write;"
         "heavy = {'tensorflow', 'keras', 'mlflow', 'hydra', 'bnlab.train', 'bnlab.measure', 'bnlab.plan'};"

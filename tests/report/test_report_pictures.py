@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from bnlab.report import drawing, figures, heatmaps, tables
-from bnlab.report.decays import spread_out
+from bnlab.report.numbers import tables
+from bnlab.report.numbers.decays import spread_out
+from bnlab.report.pictures import drawing, figures, heatmaps
 
 
 def comments(picture):

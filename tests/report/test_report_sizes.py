@@ -3,8 +3,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from bnlab.report import pages
-from bnlab.report.scaling import scaling
-from bnlab.report.sizes import batch_and_group, sizes
+from bnlab.report.numbers.sizes import batch_and_group, sizes
+from bnlab.report.pictures.scaling import scaling
 
 SIZES = (2, 8, 32, 128)
 

@@ -3,8 +3,8 @@ import math
 import pandas as pd
 import pytest
 
-from bnlab.report import tables
-from bnlab.report.rows import tidy
+from bnlab.report.numbers import tables
+from bnlab.report.numbers.rows import tidy
 
 
 def cell(table, **where):

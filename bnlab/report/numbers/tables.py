@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bnlab.report.rows import ERRORS, GAPS, METRICS, final, natural, ordinary
+from bnlab.report.numbers.rows import ERRORS, GAPS, METRICS, final, natural, ordinary
 
 CELL = ["task", "norm", "batch_size", "decay", "phase", "seed"]
 POINT = ["task", "norm", "batch_size", "decay"]

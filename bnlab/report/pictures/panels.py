@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnlab.report.drawing import WIDTH, drawing, wrapped
-from bnlab.report.rows import natural
+from bnlab.report.numbers.rows import natural
+from bnlab.report.pictures.drawing import WIDTH, drawing, wrapped
 
 COLUMNS = 4
 ROWS_FIRST, ROWS = 3, 5

@@ -16,8 +16,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnlab.report.decays import places
-from bnlab.report.tables import decay_name
+from bnlab.report.numbers.decays import places
+from bnlab.report.numbers.tables import decay_name
 
 WIDTH = 6.69
 """Inches between the page's margins; a figure with few panels is narrower, never stretched."""

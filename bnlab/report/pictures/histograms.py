@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bnlab.report.drawing import WIDTH, Picture, drawing, short, step_axis, value_axis
-from bnlab.report.tables import typeset
+from bnlab.report.numbers.tables import typeset
+from bnlab.report.pictures.drawing import WIDTH, Picture, drawing, short, step_axis, value_axis
 from bnlab.science.histogram import KINDS, LayerHistogram, block
 
 PAGE = 9

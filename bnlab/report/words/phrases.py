@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bnlab.report.tables import decay_name, number
+from bnlab.report.numbers.tables import decay_name, number
 
 
 def said(record: Any) -> tuple[str, ...]:  # noqa: ANN401 - any dataclass of sentences

@@ -10,13 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
-from bnlab.report.arrival import NOTHING
-from bnlab.report.decays import spread_out
-from bnlab.report.drawing import Picture, value_axis, wrapped
-from bnlab.report.figures import CURVES, MARKERS, SHADES
-from bnlab.report.panels import legend, tiles
-from bnlab.report.rows import base
-from bnlab.report.tables import decay_name, power
+from bnlab.report.numbers.arrival import NOTHING
+from bnlab.report.numbers.decays import spread_out
+from bnlab.report.numbers.rows import base
+from bnlab.report.numbers.tables import decay_name, power
+from bnlab.report.pictures.drawing import Picture, value_axis, wrapped
+from bnlab.report.pictures.figures import CURVES, MARKERS, SHADES
+from bnlab.report.pictures.panels import legend, tiles
 
 COLUMNS, ROWS = 3, 3
 TICKS = (1.0, 0.5, 0.1, 0.01, 1e-4)

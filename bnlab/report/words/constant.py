@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bnlab.report.phrases import verb
-from bnlab.report.rows import moving
-from bnlab.report.tables import LEARNED, number
+from bnlab.report.numbers.rows import moving
+from bnlab.report.numbers.tables import LEARNED, number
+from bnlab.report.words.phrases import verb
 
 _MARGIN = f"{100 * (1 - LEARNED):.0f} %"
 NAMED = 4

@@ -1,4 +1,4 @@
-"""What a restore can lose: the numbers of the drills, each against the intact restore of the same weights."""
+"""What restore drills show: the controls, what changes nothing, and each symptom."""
 
 from __future__ import annotations
 
@@ -7,54 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bnlab.report.phrases import both, listed, place, verb
-from bnlab.report.rows import METRICS, final, moving, natural, tidy
-from bnlab.report.tables import POINT, ROUNDING, number, over_seeds, power
+from bnlab.report.numbers.drills import drilled
+from bnlab.report.numbers.rows import final, moving, tidy
+from bnlab.report.numbers.tables import POINT, ROUNDING, number, power
+from bnlab.report.words.phrases import both, listed, place, verb
 
-MEANINGS = {
-    "intact": "everything restored: the control",
-    "text": "statistics lost, then imported from text files",
-    "not_saved": "statistics not in the checkpoint",
-    "overwritten": "statistics overwritten by initial values",
-    "not_run": "assignment built but never run",
-    "renamed": "restored by name into a model whose normalization layers are named otherwise",
-    "other_epsilon": "restored into a model with another epsilon (1e-5)",
-}
-"""What each drill does, in the order in which they are told; an unknown one comes last, by its name."""
 AGREES = 64 * 2.0**-23
 """Keras at inference and the probe round in another order: fewer than 64 roundings of numbers of size one."""
-
-
-def drilled(readings: pd.DataFrame) -> pd.DataFrame:
-    """One row per task, norm, batch size, decay and drill: what phase false gives after the restore.
-
-    Returns:
-        Columns of `POINT`, `drill`, those of `tables.over_seeds`, and `change`: its RMSE minus that of the
-        intact restore (of the ordinary reading where no restore was the control).
-
-    """
-    rows = final(tidy(readings))
-    rows = rows[~rows["phase"]].join(_reference(rows), on=["trial", "decay"])
-    drills = rows[rows["drill"] != ""]
-    true = {f"{metric}_true": drills[metric] - drills[f"{metric}_gap"] for metric in METRICS}
-    false = {f"{metric}_false": drills[metric] for metric in METRICS}
-    pairs = drills.assign(**true, **false, change=drills["rmse"] - drills["intact"])
-    grouped = pairs.groupby([*POINT, "drill"])
-    parts = [over_seeds(grouped, metric) for metric in METRICS]
-    table = pd.concat([grouped["change"].mean(), *parts], axis=1).reset_index()
-    return table.sort_values([*POINT, "drill"], key=_told, ignore_index=True)
-
-
-def _reference(rows: pd.DataFrame) -> pd.Series:
-    """RMSE with phase false of each trial and decay when all was restored."""
-    known = rows[~rows["phase"] & rows["drill"].isin(["", "intact"])].sort_values("drill")
-    last = known.drop_duplicates(["trial", "decay"], keep="last")
-    return last.set_index(["trial", "decay"])["rmse"].rename("intact")
-
-
-def _told(column: pd.Series) -> pd.Series:
-    order = {drill: f"{at:02d}" for at, drill in enumerate(MEANINGS)}
-    return column.map(lambda drill: order.get(drill, drill)) if column.name == "drill" else natural(column)
 
 
 @dataclass(frozen=True)
@@ -69,8 +28,8 @@ class Drills:
     @property
     def sentences(self) -> tuple[str, ...]:
         """All that is said, in order."""
-        said = (self.control, self.harmless, *self.symptoms, self.broken)
-        return tuple(sentence for sentence in said if sentence)
+        parts = (self.control, self.harmless, *self.symptoms, self.broken)
+        return tuple(sentence for sentence in parts if sentence)
 
 
 def shown(readings: pd.DataFrame) -> Drills:

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bnlab.report.decays import few, measured, places, spread_out
-from bnlab.report.drawing import Picture, decay_axis, spread_note, step_axis, value_axis
-from bnlab.report.panels import ROWS, ROWS_FIRST, Panel, grid, paged, panels
-from bnlab.report.rows import CONTROLS, base, final_name, moving, normalization
-from bnlab.report.tables import decay_name
+from bnlab.report.numbers.decays import few, measured, places, spread_out
+from bnlab.report.numbers.rows import CONTROLS, base, final_name, moving, normalization
+from bnlab.report.numbers.tables import decay_name
+from bnlab.report.pictures.drawing import Picture, decay_axis, spread_note, step_axis, value_axis
+from bnlab.report.pictures.panels import ROWS, ROWS_FIRST, Panel, grid, paged, panels
 
 CURVES = 5
 """As many decays as a reader can tell apart in one panel."""

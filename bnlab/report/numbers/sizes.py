@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bnlab.report.tables import cells
+from bnlab.report.numbers.tables import cells
 
 LEAST_SIZES, LEAST_NORMS = 3, 2
 RUN = ["task", "norm", "batch_size"]

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bnlab.report.arrival import UNKNOWN, Layers, finals
-from bnlab.report.arrived import faster, follows
-from bnlab.report.best import best, named, swept
-from bnlab.report.constant import unlearned
-from bnlab.report.drills import shown
-from bnlab.report.phrases import gap, said, verb
-from bnlab.report.rows import CONTROLS, moving, normalization, ordinary
-from bnlab.report.tables import ROUNDING, cells, decay_name, gaps, number, power
+from bnlab.report.numbers.arrival import UNKNOWN, Layers, finals
+from bnlab.report.numbers.best import best, swept
+from bnlab.report.numbers.rows import CONTROLS, moving, normalization, ordinary
+from bnlab.report.numbers.tables import ROUNDING, cells, decay_name, gaps, number, power
+from bnlab.report.words.arrived import faster, follows
+from bnlab.report.words.best_decay import named
+from bnlab.report.words.constant import unlearned
+from bnlab.report.words.phrases import gap, said, verb
+from bnlab.report.words.symptoms import shown
 
 SEED_WORDS = {1: "One seed", 2: "Two seeds"}
 

@@ -11,12 +11,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
-from bnlab.report import best
-from bnlab.report.decays import few, measured, places
-from bnlab.report.drawing import Picture, decay_axis, stretched_axis, wrapped
-from bnlab.report.figures import SHADES
-from bnlab.report.panels import legend, tiles
-from bnlab.report.rows import final_name, moving, natural
+from bnlab.report.numbers import best
+from bnlab.report.numbers.decays import few, measured, places
+from bnlab.report.numbers.rows import final_name, moving, natural
+from bnlab.report.pictures.drawing import Picture, decay_axis, stretched_axis, wrapped
+from bnlab.report.pictures.figures import SHADES
+from bnlab.report.pictures.panels import legend, tiles
 
 COLUMNS, ROWS = 2, 3
 NAMES = {"rmse": "RMSE", "accuracy": "accuracy"}

@@ -1,4 +1,4 @@
-"""What each normalizer averages over, as a picture: `python -m bnlab.report.axes OUT.svg|OUT.png`.
+"""What each normalizer averages over, as a picture: `python -m bnlab.report.pictures.axes OUT.svg|OUT.png`.
 
 After figure 2 of Wu & He, arXiv 1803.08494. Nothing is coloured by hand: the cells are those that `shared`
 measures, and the names of the axes are read off them.
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from bnlab.report.drawing import WIDTH, drawing
+from bnlab.report.pictures.drawing import WIDTH, drawing
 from bnlab.science.sets import Kind, shared
 
 KINDS: tuple[Kind, ...] = ("batch", "layer", "instance", "group")
@@ -120,7 +120,9 @@ def _name(
 
 def main(arguments: list[str] | None = None) -> int:
     """Draw by command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bnlab.report.axes", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bnlab.report.pictures.axes", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("out", type=Path, help="file to write, .svg or .png")
     options = parser.parse_args(arguments)
     if options.out.suffix not in (".svg", ".png"):

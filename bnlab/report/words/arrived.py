@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bnlab.report.arrival import NOTHING, RUN, Layers, finals, ratios
-from bnlab.report.phrases import both, listed, place, said
-from bnlab.report.rows import final_name
-from bnlab.report.tables import decay_name, number, power
+from bnlab.report.numbers.arrival import NOTHING, RUN, Layers, finals, ratios
+from bnlab.report.numbers.rows import final_name
+from bnlab.report.numbers.tables import decay_name, number, power
+from bnlab.report.words.phrases import both, listed, place, said
 
 SMALL = 0.05
 """A ratio this near to 1 says that the phases agree."""

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from bnlab.report.rows import base, moving, natural, ordinary
-from bnlab.report.tables import POINT, curves, gaps
+from bnlab.report.numbers.rows import base, moving, natural, ordinary
+from bnlab.report.numbers.tables import POINT, curves, gaps
 
 Layers: TypeAlias = Mapping[str, tuple[tuple[str, int], ...]]
 """Trial -> (name, updates per step) of each layer with moving statistics, as a sweep knows it."""

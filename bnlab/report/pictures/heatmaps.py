@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LinearSegmentedColormap
 
-from bnlab.report.drawing import WIDTH, Picture, drawing, short, wrapped
-from bnlab.report.rows import base, final_name, natural, normalization, variant
-from bnlab.report.tables import POINT, ROUNDING, decay_name, number, typeset
+from bnlab.report.numbers.rows import base, final_name, natural, normalization, variant
+from bnlab.report.numbers.tables import POINT, ROUNDING, decay_name, number, typeset
+from bnlab.report.pictures.drawing import WIDTH, Picture, drawing, short, wrapped
 
 NAMES = {
     "rmse": ("RMSE", "gap of RMSE (units of the output)", "worse"),

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bnlab.report.drawing import Picture, spread_note, value_axis, wrapped
-from bnlab.report.figures import DASHES, MARKERS
-from bnlab.report.panels import legend, tiles
-from bnlab.report.rows import CONTROLS, final_name
+from bnlab.report.numbers.rows import CONTROLS, final_name
+from bnlab.report.pictures.drawing import Picture, spread_note, value_axis, wrapped
+from bnlab.report.pictures.figures import DASHES, MARKERS
+from bnlab.report.pictures.panels import legend, tiles
 
 COLUMNS, ROWS = 2, 3
 _WARM, _COLD = "YlOrRd_r", "Blues_r"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bnlab.report.tables import decay_name
+from bnlab.report.numbers.tables import decay_name
 
 MANY = 8
 """More decays than these are a curve: it is drawn whole, and elsewhere a few stand for them."""

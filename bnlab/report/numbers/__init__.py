@@ -1,0 +1,1 @@
+"""Stored rows -> tables: what a report states, as numbers."""

@@ -1,0 +1,1 @@
+"""Tables -> figures: what a report shows."""

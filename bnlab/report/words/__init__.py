@@ -1,0 +1,1 @@
+"""Tables -> sentences: what a report says."""
