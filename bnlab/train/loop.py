@@ -64,7 +64,7 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
     first = _resume(folder, steps, model, descent)
     columns, run = compiled_steps(trial, model, descent, images)
     count, width = len(images.train_x), sum(2 * column.channels for column in columns)
-    for start, stop in _stretches(first, steps, longest=max(1, _TAPE_BYTES // max(1, 4 * width))):
+    for start, stop in stretches(first, steps, width):
         losses = np.empty(stop - start, np.float32)
         moments = np.empty((stop - start, width), np.float32)
         for a, b in _calls(start, stop, trial.batch_size):
@@ -155,7 +155,15 @@ def _resume(
     return last
 
 
-def _stretches(first: int, steps: Iterable[int], longest: int) -> Iterator[tuple[int, int]]:
+def stretches(first: int, steps: Iterable[int], width: int) -> Iterator[tuple[int, int]]:
+    """Cut a trial into what lies between two checkpoints: (steps done before, steps done after).
+
+    Args:
+        first: steps done already.
+        steps: at which a checkpoint is wanted, increasing.
+        width: numbers in a row of the tape.
+    """
+    longest = max(1, _TAPE_BYTES // max(1, 4 * width))
     for step in steps:
         while first < step:
             stop = min(step, first + longest)

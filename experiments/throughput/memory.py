@@ -70,23 +70,24 @@ def _in_training(task: str, size: int, steps: int) -> list[dict]:
 
 
 def _in_writing(task: str, size: int, steps: int) -> list[dict]:
-    """Save a checkpoint with a tape of so many steps, gathered from calls as the trainer gathers it."""
+    """Gather and save a tape of so many steps, stretch by stretch as the trainer does."""
     job = material.default_job(f"task={task}", f"batch_size={size}", "device=cpu")
     machine.configure("cpu", job.trial.threads)
     from bnlab import models
+    from bnlab.train.loop import stretches
     from bnlab.train.optimizer import optimizer
 
     model, descent = models.build(job.trial), optimizer(job.trial)
     descent.build(model.trainable_variables)
     layout, each = columns(job.trial), tape_bytes(job.trial)
     rows = [_now(0)]
-    calls = np.diff([*range(0, steps, -(-3200 // size)), steps])
-    parts = [np.ones((call, each // 4), np.float32) for call in calls]
-    rows.append(_now(steps))
     with tempfile.TemporaryDirectory() as place:
-        tape = Tape(layout, np.concatenate(parts))
-        save(Path(place) / "checkpoint.npz", model, descent, tape, np.zeros(steps, np.float32))
-    return [{**row, "tape_bytes": each} for row in (*rows, _now(steps))]
+        for start, stop in stretches(0, [steps], each // 4):
+            moments = np.ones((stop - start, each // 4), np.float32)
+            losses = np.zeros(stop - start, np.float32)
+            save(Folder(Path(place)).checkpoint(stop), model, descent, Tape(layout, moments), losses)
+            rows.append(_now(stop))
+    return [{**row, "tape_bytes": each} for row in rows]
 
 
 def _now(step: int) -> dict:

@@ -148,7 +148,7 @@ def test_a_resumed_trial_is_cut_where_the_undisturbed_one_is(trial, trained, tmp
 
 def test_a_resnet_at_batch_2_over_30_000_steps_keeps_64_mib_of_tape():
     channels = 7 * 16 + 6 * 32 + 6 * 64  # the stem and eighteen convolutions
-    longest = max(b - a for a, b in loop._stretches(0, [30_000], loop._TAPE_BYTES // (8 * channels)))
+    longest = max(b - a for a, b in loop.stretches(0, [30_000], 2 * channels))
     assert 60 * 2**20 < longest * 8 * channels <= 64 * 2**20 < 30_000 * 8 * channels
 
 
