@@ -15,7 +15,8 @@ def tables(rows: pd.DataFrame) -> str:
     for kind, own in rows.groupby("kind", sort=False):
         first, last = own.iloc[0], own.iloc[-1]
         tape = last["tape_bytes"] * (last["at"] - first["at"]) / _MIB
-        grown = last["peak_mib"] - first["rss_mib"]
+        # Of the peak: what a process takes before, to trace its step, is given back and used again.
+        grown = last["peak_mib"] - first["peak_mib"]
         lines.append(
             [
                 {"train": "training", "write": "gathering and writing"}[str(kind)],
@@ -32,7 +33,7 @@ def tables(rows: pd.DataFrame) -> str:
         "steps",
         "bytes a step",
         "tape, MiB",
-        "growth to the peak, MiB",
+        "growth of the peak, MiB",
         "times the tape",
         "peak, MiB",
     ]

@@ -15,6 +15,7 @@ CONTROLS = frozenset({"group", "layer", "instance", "none"})
 FINALS = {"test": "the whole test set", "train": "all images trained on"}
 """The splits that are read whole when training is over, and what a person calls them."""
 
+_TIDY = "tidy"  # a mark that pandas hands on to every part of a frame
 _TEXTS = ["trial", "task", "norm", "source", "split", "drill"]
 _FLAGS = ["stand_in", "phase"]
 _COUNTS = ["batch_size", "seed", "steps", "step", "samples_seen", "eval_batch_size", "images"]
@@ -26,7 +27,10 @@ def tidy(readings: pd.DataFrame) -> pd.DataFrame:
 
     Of several evaluation batch sizes the training batch size is kept, else the largest: a cell has one value.
     Trials that share task, norm, batch size and seed are told apart by their identity in the task's name.
+    Whoever takes readings tidies them; what is tidy already, or a part of it, is taken as it is.
     """
+    if readings.attrs.get(_TIDY):
+        return readings
     rows = readings.reset_index(drop=True).reindex(columns=[*_TEXTS, *_FLAGS, *_COUNTS, *_NUMBERS])
     rows["drill"] = rows["drill"].astype(object).fillna("")  # stored before there were drills
     kinds: dict[str, Any] = dict.fromkeys(_TEXTS, str)
@@ -38,7 +42,9 @@ def tidy(readings: pd.DataFrame) -> pd.DataFrame:
     kept = order.sort_values(["_foreign", "_size"], kind="stable").drop_duplicates(
         ["trial", "step", "split", "phase", "decay", "drill"]
     )
-    return _told_apart(rows.loc[kept.index.sort_values()].reset_index(drop=True))
+    done = _told_apart(rows.loc[kept.index.sort_values()].reset_index(drop=True))
+    done.attrs[_TIDY] = True
+    return done
 
 
 def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:

@@ -35,6 +35,8 @@ class Drills:
 def shown(readings: pd.DataFrame) -> Drills:
     """The numbers of `drilled`, said in sentences; drills that give the same numbers share one."""
     whole = drilled(readings)
+    if whole.empty:
+        return Drills()
     table = moving(whole[whole["change"].notna()])
     worst = table.assign(size=table["change"].abs()).groupby("drill", sort=False)["size"].max()
     harmless = worst[worst < ROUNDING].drop("intact", errors="ignore")
