@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from bnlab import machine
 from bnlab.data import Source, in_sequences, locate
-from bnlab.plan import Wanted, identity, is_trained, plan, unmeasured, wanted
+from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, unmeasured, wanted
 from bnlab.records import Trial, first_line, label
 from bnlab.science.histogram import LayerHistogram
 from bnlab.settings import Data, Settings, parse
@@ -143,7 +143,8 @@ def _train(job: Job) -> None:
 
     folder, trial = job.folder, job.trial
     folder.write_trial(trial, machine.environment())
-    train(trial, load(job.source), folder, job.wanted.steps, _Progress(folder, trial.steps))
+    steps = kept_steps(job.wanted.steps)
+    train(trial, load(job.source), folder, steps, _Progress(folder, trial.steps))
 
 
 def _measure(job: Job) -> None:

@@ -60,10 +60,12 @@ def run(jobs: Sequence[Job], launch: Launch, tell: Callable[[str], None]) -> str
     Returns:
         What stopped the launcher for good, or nothing.
     """
-    trouble = _attempt(launch, in_order(jobs, _left(jobs)))
+    left = _left(jobs)
+    trouble = _attempt(launch, in_order(jobs, left))
     for _ in range(RELAUNCHES):
-        left = _left(jobs)
-        if not (left and any(_begun(jobs[number]) for number in left)):
+        before, left = left, _left(jobs)
+        # A launcher that began nothing and ended nothing is broken itself.
+        if not left or (left == before and not any(_begun(jobs[number]) for number in left)):
             break
         reason = f" after {trouble}" if trouble else ""
         tell(f"{len(left)} of {len(jobs)} jobs are launched again{reason}")

@@ -18,6 +18,8 @@ from bnlab.store import Folder
 
 # Version of a trial's meaning: raise it when equal settings no longer give equal numbers.
 FORMAT = 2
+# A trial keeps checkpoints for a default curve, whatever it is asked first; other steps need a new training.
+_KEPT = 12
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,19 @@ def curve_steps(steps: int, points: int) -> tuple[int, ...]:
         if len(chosen) >= min(points, steps):
             return tuple(chosen.tolist())
     return tuple(range(1, steps + 1))
+
+
+def kept_steps(steps: Iterable[int]) -> tuple[int, ...]:
+    """Say at which steps a trial leaves a checkpoint: those that are wanted, and those of a default curve.
+
+    Args:
+        steps: wanted ones, in order; the last one ends the trial.
+
+    >>> kept_steps((4,))
+    (1, 2, 3, 4)
+    """
+    wanted = set(steps)
+    return tuple(sorted(wanted | set(curve_steps(max(wanted), _KEPT))))
 
 
 def is_trained(folder: Folder, steps: Iterable[int]) -> bool:

@@ -42,6 +42,7 @@ class Watch:
             self.jobs[job.folder.identity].append(job)
         self._variants = variants({job.folder.identity: job.trial for job in jobs})
         self._sent: set[str] = set()
+        self._complete: set[str] = set()
         self._stop = threading.Event()
         trials = {
             identity: label(jobs[0].trial, self._variants[identity]) for identity, jobs in self.jobs.items()
@@ -52,8 +53,10 @@ class Watch:
 
     def __enter__(self) -> Watch:
         """Begin to watch."""
-        for jobs in self.jobs.values():
-            if not _complete(jobs):
+        for identity, jobs in self.jobs.items():
+            if _complete(jobs):
+                self._complete.add(identity)
+            else:
                 jobs[0].folder.write_status(Status(steps=jobs[0].trial.steps))
         self._progress.__enter__()
         self._thread.start()
@@ -108,7 +111,12 @@ class Watch:
             self._stop.wait(5.0)
 
     def _statuses(self) -> dict[str, Status]:
-        return {identity: jobs[0].folder.status() for identity, jobs in self.jobs.items()}
+        return {identity: self._status(identity, jobs[0]) for identity, jobs in self.jobs.items()}
+
+    def _status(self, identity: str, job: Job) -> Status:
+        """Where nothing is asked that is not there, what another question left behind does not count."""
+        done = Status("done", job.trial.steps, job.trial.steps)
+        return done if identity in self._complete else job.folder.status()
 
     def _send(self, identity: str) -> None:
         jobs = self.jobs[identity]

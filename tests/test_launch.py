@@ -96,6 +96,12 @@ def test_a_launcher_that_begins_nothing_is_not_called_again(jobs, complete):
     assert broken.launched == [[0, 1]]
 
 
+def test_what_never_began_is_launched_again_where_others_ended(jobs, complete):
+    two = Store(jobs("seed=0,1"), [{0: "done"}, {1: "done"}])
+    assert two.run() == ""
+    assert two.launched == [[0, 1], [1]]
+
+
 def test_a_failed_trial_is_not_launched_again(jobs, complete):
     two = Store(jobs("seed=0,1"), [{0: "failed", 1: "training"}, {1: "done"}])
     assert two.run() == ""

@@ -85,6 +85,27 @@ def test_running_it_again_trains_nothing_and_sends_nothing_twice(tiny_sweep, run
     assert before.equals(after)
 
 
+def test_a_finished_trial_is_done_whatever_another_question_left(tiny_sweep, run_line, tiny, capsys):
+    [first, *_] = sorted(tiny_sweep.glob("runs/trials/*/status.json"))
+    before = first.read_text()
+    first.write_text('{"state": "failed", "step": 0, "steps": 20, "loss": null, "reason": "left over"}')
+    assert run_line(tiny_sweep, "-m", "name=again", "norm=batch,group", "report.pdf=false", *tiny) == 0
+    printed = capsys.readouterr().out
+    assert printed.count(": done") == 2
+    assert "left over" not in printed
+    first.write_text(before)
+
+
+def test_a_default_curve_needs_no_second_training(tmp_path, run_line, tiny):
+    seen = []
+    for points in (1, 12):
+        assert run_line(tmp_path, *tiny, f"measure.points={points}", "report.pdf=false") == 0
+        files = tmp_path.glob("runs/trials/*/checkpoints/*.npz")
+        seen.append({path.name: path.stat().st_ino for path in files})
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 12
+
+
 def test_separate_jobs_for_decay_and_phase_share_one_training(tiny_sweep, run_line, tiny):
     trained = {p: p.stat().st_mtime_ns for p in tiny_sweep.rglob("*.npz")}
     rest = [argument for argument in tiny if not argument.startswith("decay")]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 
+from bnlab.settings import SettingsError
 from experiments.throughput import tables
 from experiments.throughput.options import HERE, QUICK, parser
 
@@ -36,4 +38,7 @@ def _measure(options: Namespace, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (SettingsError, FileNotFoundError) as error:
+        sys.exit(f"experiments.throughput: {error}")

@@ -13,6 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bnlab.settings import SettingsError
 from experiments.throughput import material
 from experiments.throughput.contender import Contender, ContenderError
 from experiments.throughput.rounds import enough, turns
@@ -52,6 +53,11 @@ class Different(Exception):
 def measure(options: Namespace) -> Iterator[dict]:
     """Let all contenders race at every task and batch size; yield a row per turn."""
     with tempfile.TemporaryDirectory() as folder, _started(options, Path(folder)) as contenders:
+        if not contenders:
+            raise SettingsError(
+                f"--contenders must name one that can run, got {options.contenders}; "
+                f"known are {', '.join(ENTRIES)}, and those of PyTorch need --torch"
+            )
         for task, size in product(options.tasks, options.batch_sizes):
             place = Path(folder) / f"{task}-{size}"
             trial = material.write(place, task, size)
