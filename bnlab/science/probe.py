@@ -7,9 +7,9 @@ dropout included - follows the phase that the model is called with. Afterwards t
 This replaces `call` on layer *instances*, so it holds for stock Keras layers, in eager mode, in
 `tf.function` and under XLA. For plain float32 layers (not masked or synchronized) the arithmetic is
 Keras's own: whole-call batch statistics and fixed statistics give its outputs bit for bit, but for
-`Batch.fused`, which gives them to within rounding. A frozen layer
-(`trainable = False`) is left alone: Keras never gives it batch statistics, whatever the phase. A function
-must be traced inside to use it, and one traced inside keeps it.
+`Batch.fused`, which gives them to within rounding. A frozen layer (`trainable = False`) is left alone:
+Keras never gives it batch statistics, whatever the phase. A function must be traced inside to use it, and
+one traced inside keeps it.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pandas as pd
 from bnlab.report.numbers.arrival import NOTHING, RUN, Layers, finals, ratios
 from bnlab.report.numbers.rows import final_name
 from bnlab.report.numbers.tables import decay_name, number, power
-from bnlab.report.words.phrases import both, listed, place, said
+from bnlab.report.words.phrases import Sentences, both, listed, place
 
 SMALL = 0.05
 """A ratio this near to 1 says that the phases agree."""
@@ -23,18 +23,13 @@ _PROBES = {"train_probe": "training", "test_probe": "test"}
 
 
 @dataclass(frozen=True)
-class Arrival:
+class Arrival(Sentences):
     """What the ratios of both phases say about the average's lag, as sentences; some may be empty."""
 
     worst: str = ""
     lower: str = ""
     longer: str = ""
     follows: str = ""
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """All that is said, in order."""
-        return said(self)
 
 
 def arrived(readings: pd.DataFrame, layers: Layers) -> Arrival:

@@ -13,14 +13,14 @@ from bnlab.report.numbers.tables import ROUNDING, cells, decay_name, gaps, numbe
 from bnlab.report.words.arrived import faster, follows
 from bnlab.report.words.best_decay import named
 from bnlab.report.words.constant import unlearned
-from bnlab.report.words.phrases import gap, said, verb
+from bnlab.report.words.phrases import Sentences, gap, verb
 from bnlab.report.words.symptoms import shown
 
 SEED_WORDS = {1: "One seed", 2: "Two seeds"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Sentences):
     """What a sweep found, as sentences; one that has nothing to say is empty."""
 
     best: str = ""
@@ -34,11 +34,6 @@ class Finding:
     control: str = ""
     reach: str = ""
     stand_in: str = ""
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """All that is said, in order of weight."""
-        return said(self)
 
 
 def finding(readings: pd.DataFrame, layers: Layers = UNKNOWN) -> Finding:

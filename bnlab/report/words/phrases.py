@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any
+from dataclasses import dataclass, fields
 
 import pandas as pd
 
 from bnlab.report.numbers.tables import decay_name, number
 
 
-def said(record: Any) -> tuple[str, ...]:  # noqa: ANN401 - any dataclass of sentences
-    """The sentences of a record in the order of its fields; what is empty is not said."""
-    return tuple(sentence for part in fields(record) if (sentence := getattr(record, part.name)))
+@dataclass(frozen=True)
+class Sentences:
+    """A record whose fields are sentences, in the order in which they are told; some may be empty."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All that is said, in order."""
+        return tuple(sentence for part in fields(self) if (sentence := getattr(self, part.name)))
 
 
 def place(among: pd.DataFrame, row: pd.Series) -> str:
