@@ -21,8 +21,7 @@ def main() -> NoReturn:
     try:
         sys.exit(sweep.run(arguments))
     except KeyboardInterrupt:
-        print("\nbnlab: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(sweep.INTERRUPTED)
+        sys.exit(sweep.interrupted(sweep.INTERRUPTED))
 
 
 if __name__ == "__main__":

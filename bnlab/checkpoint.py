@@ -7,6 +7,7 @@ A checkpoint is one `.npz` file of plain arrays, written whole or not at all:
     losses, moments              of the steps since the checkpoint before
     columns                      the tape's layout, JSON
 
+and ends in its checksum: what is not as it was written is set aside, and never trained or measured from.
 The tape is spread over the checkpoints, so each costs what its stretch costs, and moving statistics at
 any decay are a replay of the checkpoints up to a step.
 """
@@ -24,9 +25,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bnlab.files import DamagedError, check_seal, replacing, seal, set_aside
 from bnlab.records import first_line
 from bnlab.science.tape import Column, MovingStatistics, Tape
-from bnlab.store import Folder, replacing
+from bnlab.store import Folder
 
 if TYPE_CHECKING:
     import keras
@@ -63,8 +65,9 @@ def save(
     arrays |= {f"optimizer/{v.path}": np.asarray(v) for v in optimizer.variables}
     columns = json.dumps([asdict(column) for column in tape.columns])
     arrays |= {"columns": np.array(columns), "moments": tape.moments, "losses": losses}
-    with replacing(path) as file:
+    with replacing(path, "w+b") as file:
         np.savez(file, allow_pickle=False, **arrays)
+        seal(file)
 
 
 def load(path: Path) -> Checkpoint:
@@ -76,6 +79,26 @@ def load(path: Path) -> Checkpoint:
     with _opened(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
     return Checkpoint(path, arrays)
+
+
+def sound(path: Path) -> Checkpoint | None:
+    """Read a checkpoint, or set it aside by name where it cannot be believed."""
+    try:
+        return load(path)
+    except CheckpointError:
+        _give_up(path)
+        return None
+
+
+def set_damaged_aside(folder: Folder) -> None:
+    """Go through a trial's checkpoints, and rename those that are not as they were written."""
+    for step in folder.checkpoints():
+        path = folder.checkpoint(step)
+        try:
+            with path.open("rb") as file:
+                check_seal(file)
+        except (OSError, DamagedError):
+            _give_up(path)
 
 
 def chain(folder: Folder, last: int | None = None) -> Iterator[tuple[int, Checkpoint]]:
@@ -153,12 +176,28 @@ def _member(path: Path, name: str) -> np.ndarray:
 @contextmanager
 def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if missing := {"columns", "losses", "moments"} - set(archive.files):
-                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-            yield archive
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:
+            check_seal(file)
+            with np.load(file, allow_pickle=False) as archive:
+                if missing := {"columns", "losses", "moments"} - set(archive.files):
+                    raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+                yield archive
+    except (
+        DamagedError,
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None
+
+
+def _give_up(path: Path) -> None:
+    # Without a free file handle nothing can be read, and nothing is damaged.
+    path.open("rb").close()
+    set_aside(path)
 
 
 def _assign(checkpoint: Checkpoint, part: str, variables: Sequence[keras.Variable]) -> None:

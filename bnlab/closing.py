@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -108,6 +109,21 @@ def show_failures(console: Console, failures: Sequence[Failure]) -> None:
         console.print(
             f"failed: {label(f, f.variant)}: {f.reason}", style="red", highlight=False, markup=False
         )
+
+
+def show_notes(console: Console, notes: Sequence[str]) -> None:
+    """Print what a reader of the numbers should know."""
+    for note in notes:
+        console.print(f"note: {note}", style="yellow", highlight=False, markup=False)
+
+
+def show_undelivered(console: Console, store: Path, reasons: Mapping[Path, str]) -> None:
+    """Print what is not in the tracking store yet, and how it gets there."""
+    for path, reason in reasons.items():
+        console.print(f"undelivered: {path}: {reason}", style="red", highlight=False, markup=False)
+    if reasons:
+        again = shlex.join(["python", "-m", "bnlab.sync", "--store", str(store)])
+        console.print(f"all is on disk; to deliver it: {again}", highlight=False, markup=False)
 
 
 def dashboard(uri: str) -> str:

@@ -10,19 +10,22 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import Timeout
 
-from bnlab import machine
+from bnlab import machine, stop
+from bnlab.checkpoint import set_damaged_aside
 from bnlab.data import Source, in_sequences, locate
+from bnlab.files import explained
 from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, unmeasured, wanted
-from bnlab.records import Trial, first_line, label
+from bnlab.records import Reading, Trial, first_line, label
 from bnlab.science.histogram import LayerHistogram
 from bnlab.settings import Data, Settings, parse
 from bnlab.store import Folder, Status, trial_folder
@@ -99,18 +102,23 @@ def run(config: DictConfig) -> None:
     """Do a job; a failure ends up in the trial's folder."""
     from omegaconf import OmegaConf
 
+    stop.listen()
+    if stop.asked():
+        return
     job = prepare(parse(OmegaConf.to_container(config, resolve=True)))
     folder = job.folder
     folder.path.mkdir(parents=True, exist_ok=True)
     # Two jobs may want one trial: the first trains it, the others wait and measure.
-    with FileLock(folder.path / "lock"):
+    with suppress(stop.Stopped, Timeout), folder.alone().acquire(cancel_check=stop.asked):
         if folder.status().state == "failed":
             return  # in this sweep: its beginning forgets what failed before
         try:
             _do(job)
+        except stop.Stopped:
+            raise
         except Exception as error:
-            (folder.path / "error.txt").write_text(traceback.format_exc())
             folder.write_status(Status("failed", steps=job.trial.steps, reason=_reason(error)))
+            (folder.path / "error.txt").write_text(traceback.format_exc())
 
 
 @lru_cache
@@ -130,6 +138,8 @@ def _do(job: Job) -> None:
 def _work(job: Job) -> None:
     folder, steps = job.folder, job.trial.steps
     folder.write_status(Status("training", 0, steps))
+    folder.tidy()
+    set_damaged_aside(folder)
     if not job.trained:
         _train(job)
     folder.write_status(Status("measuring", steps, steps))
@@ -142,7 +152,7 @@ def _train(job: Job) -> None:
     from bnlab.train import train
 
     folder, trial = job.folder, job.trial
-    folder.write_trial(trial, machine.environment())
+    folder.write_trial(trial, machine.environment(), stop.sweep())
     steps = kept_steps(job.wanted.steps)
     train(trial, load(job.source), folder, steps, _Progress(folder, trial.steps))
 
@@ -155,8 +165,11 @@ def _measure(job: Job) -> None:
 
     folder, trial, images = job.folder, job.trial, load(job.source)
     if job.to_measure:
-        new = measure(trial, images, folder, job.wanted, job.to_measure)
-        folder.write_readings({reading.key: reading for reading in [*folder.readings(), *new]}.values())
+        folder.add_environment(machine.environment())
+        new = _unless_stopped(measure(trial, images, folder, job.wanted, job.to_measure))
+        # What was read before keeps its time, by which a tracking store knows that it has it.
+        merged = {reading.key: reading for reading in [*new, *folder.readings()]}
+        folder.write_readings(sorted(merged.values(), key=lambda reading: reading.time_ms))
     if job.lacks_histograms:
         _keep(folder, histograms(trial, images, folder, job.wanted, job.slowest))
 
@@ -165,9 +178,18 @@ def _measure_elsewhere(job: Job) -> None:
     """Measure in a process that shares nothing with this one but the files."""
     command, settings = [sys.executable, "-m", "bnlab.job"], job.settings.model_dump_json()
     ended = subprocess.run(command, input=settings, capture_output=True, text=True, check=False)
+    if stop.asked():  # which may be why it ended
+        raise stop.Stopped
     if ended.returncode:
         last = ended.stderr.strip().rpartition("\n")[2]
         raise MeasuringFailed(last or f"the process that was to measure ended with status {ended.returncode}")
+
+
+def _unless_stopped(readings: Iterable[Reading]) -> Iterator[Reading]:
+    for reading in readings:
+        if stop.asked():
+            raise stop.Stopped
+        yield reading
 
 
 def _keep(folder: Folder, new: Iterable[LayerHistogram]) -> None:
@@ -184,13 +206,16 @@ class _Progress:
     def __init__(self, folder: Folder, steps: int) -> None:
         self._folder, self._steps, self._last = folder, steps, 0.0
 
-    def __call__(self, step: int, loss: float) -> None:
+    def __call__(self, step: int, loss: float) -> bool:
         if time.monotonic() - self._last >= _STATUS_SECONDS:
             self._last = time.monotonic()
             self._folder.write_status(Status("training", step, self._steps, loss))
+        return stop.asked()
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return explained(error)
     known = type(error).__module__.startswith("bnlab")
     return first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"
 

@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnlab.files import replacing
 from bnlab.records import first_line
-from bnlab.store import replacing
 
 if TYPE_CHECKING:
     import keras

@@ -7,20 +7,19 @@ that it would call (`hydra/launcher=joblib`, `basic`, ...), with the same config
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
-from bnlab import job
+from bnlab import job, stop
 from bnlab.compose import Command, hydra_of
 from bnlab.job import Job
 from bnlab.records import first_line
 
-# After the first launch: a trial that kills its worker every time must not go on for ever.
-RELAUNCHES = 3
 # Of one core, roughly: only the order of jobs follows from them.
 _STEP_SECONDS, _MULTIPLY_ADDS_PER_SECOND = 4e-4, 4e10
 
@@ -47,10 +46,11 @@ def launcher(command: Command) -> Launch:
 
 
 def run(jobs: Sequence[Job], launch: Launch, tell: Callable[[str], None]) -> str:
-    """Launch what the store says is left, until nothing is, or it has been tried often enough.
+    """Launch what the store says is left, until nothing is.
 
     A worker that is killed takes its launcher along. Then what is left is launched again; the trials that
-    were under way come after all others and each alone, because one of them may be the killer.
+    were under way come after all others and each alone, because one of them may be the killer. One that
+    kills its worker again, alone, has failed.
 
     Args:
         jobs: all of a sweep's.
@@ -62,15 +62,19 @@ def run(jobs: Sequence[Job], launch: Launch, tell: Callable[[str], None]) -> str
     """
     left = _left(jobs)
     trouble = _attempt(launch, in_order(jobs, left))
-    for _ in range(RELAUNCHES):
+    while not stop.asked():
         before, left = left, _left(jobs)
+        begun = [number for number in left if _begun(jobs[number])]
         # A launcher that began nothing and ended nothing is broken itself.
-        if not left or (left == before and not any(_begun(jobs[number]) for number in left)):
+        if not left or (left == before and not begun):
             break
         reason = f" after {trouble}" if trouble else ""
         tell(f"{len(left)} of {len(jobs)} jobs are launched again{reason}")
-        for numbers in _apart(jobs, in_order(jobs, left)):
-            trouble = _attempt(launch, numbers)
+        if others := [number for number in left if number not in begun]:
+            trouble = _attempt(launch, in_order(jobs, others))
+        for number in in_order(jobs, begun):
+            trouble = _attempt(launch, [number])
+            _give_up_if_killed(jobs[number], trouble)
     return trouble if _left(jobs) else ""
 
 
@@ -111,11 +115,12 @@ def _attempt(launch: Launch, numbers: Sequence[int]) -> str:
     return ""
 
 
-def _apart(jobs: Sequence[Job], numbers: Sequence[int]) -> Iterator[list[int]]:
-    begun = [number for number in numbers if _begun(jobs[number])]
-    if others := [number for number in numbers if number not in begun]:
-        yield others
-    yield from ([number] for number in begun)
+def _give_up_if_killed(one: Job, trouble: str) -> None:
+    """Fail a trial that ended its process twice, the second time with nothing beside it."""
+    status = one.folder.status()
+    if _begun(one) and not one.complete and not stop.asked():
+        reason = f"its process ended twice while {status.state}, the second time alone (out of memory?)"
+        one.folder.write_status(replace(status, state="failed", reason=f"{reason}; {trouble}"))
 
 
 def _begun(one: Job) -> bool:

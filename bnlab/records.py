@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 # Details of a network, with their defaults: a trial holds those that differ.
 DETAILS: Mapping[str, bool | int | float | None] = {
@@ -16,6 +16,8 @@ DETAILS: Mapping[str, bool | int | float | None] = {
     "weight_decay": 0.0,
 }
 Options: TypeAlias = tuple[tuple[str, bool | int | float | str], ...]
+# Of a trial, shown as a run of its own: phase, decay, drill.
+Cell: TypeAlias = tuple[bool, float, str]
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class Sweep:
         settings: key (dotted) -> value, as shown to a person.
         versions: package -> version.
         machine: what it ran on, as shown to a person.
+        notes: what a reader of the numbers should know: damaged files, other versions.
     """
 
     name: str
@@ -167,6 +170,19 @@ class Sweep:
     settings: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def sweep_of(raw: Mapping[str, Any]) -> Sweep:
+    """Make a sweep of what JSON keeps of it: tuples again, and failures."""
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
+    }
+    values["failures"] = tuple(Failure(**failure) for failure in values["failures"])
+    values["measured"] = {trial: tuple(way) for trial, way in values["measured"].items()}
+    layers = values.get("layers", {})
+    values["layers"] = {trial: tuple(map(tuple, own)) for trial, own in layers.items()}
+    return Sweep(**values)
 
 
 def label(trial: Trial | Failure, variant: str = "") -> str:

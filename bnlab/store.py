@@ -2,25 +2,28 @@
 
 <store>/trials/<identity>/trial.json          the trial's settings and what it ran on
                           checkpoints/*.npz   weights, optimizer, random state, tape, by step
+                          parts/*.npz         the same between two checkpoints, while training is interrupted
                           readings.csv        what was measured
                           histograms*         how every layer's values are spread, when asked for
                           status.json         how far it is, or why it failed
+                          *.damaged           set aside: what was torn or changed after it was written
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from filelock import FileLock
+
+from bnlab.files import DamagedError, read_json, replacing, sealed, set_aside, unsealed, write_json
 from bnlab.records import Reading, Trial
 from bnlab.science.histogram import Histogram, LayerHistogram
 
@@ -60,36 +63,79 @@ class Folder:
 
     def checkpoints(self) -> list[int]:
         """List the steps that have a checkpoint, in order."""
-        return sorted(int(path.stem) for path in (self.path / "checkpoints").glob("*.npz"))
+        return _steps(self.path / "checkpoints")
+
+    def part(self, step: int) -> Path:
+        """Name the file of what is done of a stretch between two checkpoints."""
+        return self.path / "parts" / f"{step:08d}.npz"
+
+    def parts(self) -> list[int]:
+        """List the steps at which a stretch was interrupted, in order."""
+        return _steps(self.path / "parts")
+
+    def alone(self) -> FileLock:
+        """Make the lock that keeps other jobs, of this sweep or another, from working on the trial."""
+        return FileLock(self.path / "lock")
 
     def clear(self) -> None:
-        """Forget everything about the trial."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Forget everything about the trial; its lock stays, for somebody may hold it."""
+        for path in self.path.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.suffix != ".lock" and path.name != "lock":
+                path.unlink()
 
-    def write_trial(self, trial: Trial, environment: dict[str, str]) -> None:
-        """Record the settings and what they run on."""
-        record = {"trial": asdict(trial), "environment": environment, "began_ms": time.time_ns() // 1_000_000}
-        write_json(self.path / "trial.json", record)
+    def tidy(self) -> None:
+        """Remove what killed writers left unfinished; only while nobody else works on the trial."""
+        for path in self.path.rglob(".*"):
+            # Anybody may write a status at any time.
+            if not path.name.startswith(".status"):
+                path.unlink(missing_ok=True)
+
+    def damaged(self) -> list[str]:
+        """List the files that were set aside."""
+        return sorted(str(path.relative_to(self.path)) for path in self.path.rglob("*.damaged*"))
+
+    def write_trial(self, trial: Trial, environment: Mapping[str, str], sweep: str = "") -> None:
+        """Record the settings, what they run on and for which sweep; what goes on keeps its beginning."""
+        new = {"began_ms": time.time_ns() // 1_000_000, "environments": []}
+        begun: dict[str, Any] = self._record() if self.checkpoints() else new
+        others = [own for own in begun["environments"] if own != environment]
+        now = {"trial": asdict(trial), "sweep": sweep, "environments": [*others, dict(environment)]}
+        write_json(self.path / "trial.json", begun | now)
+
+    def add_environment(self, environment: Mapping[str, str]) -> None:
+        """Record that work on the trial goes on elsewhere, if that is so."""
+        record = self._record()
+        if environment not in record["environments"]:
+            record["environments"].append(dict(environment))
+            write_json(self.path / "trial.json", record)
 
     def trial(self) -> Trial:
         """Read the settings back."""
-        raw = read_json(self.path / "trial.json")["trial"]
+        raw = self._record()["trial"]
         pairs = {key: tuple((n, v) for n, v in raw.get(key, ())) for key in ("options", "details")}
         return Trial(**{**raw, "widths": tuple(raw["widths"]), **pairs})
 
-    def environment(self) -> dict[str, str]:
-        """Read what the trial ran on."""
-        return read_json(self.path / "trial.json")["environment"]
+    def environments(self) -> list[dict[str, str]]:
+        """Read everything that the trial ran on, in order."""
+        return self._record()["environments"]
 
     def began_ms(self) -> int:
         """Read when its training began, ms since 1970."""
-        return read_json(self.path / "trial.json")["began_ms"]
+        return self._record()["began_ms"]
+
+    def trained_by(self) -> str:
+        """Read which sweep trained it last; none: nobody."""
+        with suppress(OSError, ValueError, KeyError):
+            return self._record()["sweep"]
+        return ""
 
     def status(self) -> Status:
         """Read how far the trial is; a trial nobody began is waiting."""
         try:
             return Status(**read_json(self.path / "status.json"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError, TypeError):  # torn: it is written anew in a moment
             return Status()
 
     def write_status(self, status: Status) -> None:
@@ -97,21 +143,16 @@ class Folder:
         write_json(self.path / "status.json", asdict(status), sync=False)
 
     def readings(self) -> list[Reading]:
-        """Read everything measured so far."""
-        with suppress(FileNotFoundError):
-            return parse_readings((self.path / "readings.csv").read_text())
-        return []
+        """Read everything measured so far; a damaged table counts for nothing, and is measured again."""
+        return parse_readings(_sound(self.path / "readings.csv"))
 
     def write_readings(self, readings: Iterable[Reading]) -> None:
         """Replace the table of readings."""
-        with replacing(self.path / "readings.csv", "w") as file:
-            file.write(readings_table(readings))
+        _write_table(self.path / "readings.csv", readings_table(readings))
 
     def histograms(self) -> list[LayerHistogram]:
         """Read the histograms made so far."""
-        with suppress(FileNotFoundError):
-            return parse_histograms((self.path / "histograms.csv").read_text())
-        return []
+        return parse_histograms(_sound(self.path / "histograms.csv"))
 
     def write_histograms(self, rows: Iterable[LayerHistogram], figures: Mapping[str, bytes]) -> None:
         """Replace the table of histograms and its figures, by name; the table last: it says all is there."""
@@ -120,12 +161,17 @@ class Folder:
         for name, content in figures.items():
             with replacing(self.path / name) as file:
                 file.write(content)
-        with replacing(self.path / "histograms.csv", "w") as file:
-            file.write(histograms_table(rows))
+        _write_table(self.path / "histograms.csv", histograms_table(rows))
 
     def histogram_files(self) -> dict[str, bytes]:
-        """Read the table of histograms and its figures as they lie there, by name."""
-        return {path.name: path.read_bytes() for path in sorted(self.path.glob("histograms*"))}
+        """Read the table of histograms and its figures, by name; nothing where there is no sound table."""
+        if not (table := _sound(self.path / "histograms.csv")):
+            return {}
+        figures = {path.name: path.read_bytes() for path in sorted(self.path.glob("histograms*.png"))}
+        return {"histograms.csv": table.encode(), **figures}
+
+    def _record(self) -> dict[str, Any]:
+        return read_json(self.path / "trial.json")
 
 
 def readings_table(readings: Iterable[Reading]) -> str:
@@ -164,34 +210,22 @@ def trial_folder(store: Path, identity: str) -> Folder:
     return Folder(store / "trials" / identity)
 
 
-@contextmanager
-def replacing(path: Path, mode: str = "wb", sync: bool = True) -> Iterator[IO[Any]]:
-    """Open a file that takes `path`'s place when the block ends without an error.
-
-    A reader, or a run after a power cut, sees the old file or the new one, never a part.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    try:
-        with aside.open(mode) as file:
-            yield file
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+def _steps(folder: Path) -> list[int]:
+    return sorted(int(path.stem) for path in folder.glob("*.npz") if path.stem.isdecimal())
 
 
-def write_json(path: Path, value: Any, sync: bool = True) -> None:  # noqa: ANN401
-    """Write a JSON file, whole or not at all."""
-    with replacing(path, "w", sync) as file:
-        json.dump(value, file, indent=1)
+def _sound(path: Path) -> str:
+    """Read a table; one that is not there, or not as it was written, is empty."""
+    with suppress(FileNotFoundError, DamagedError, UnicodeDecodeError):
+        return unsealed(path.read_text())
+    return ""
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401
-    """Read a JSON file."""
-    return json.loads(path.read_text())
+def _write_table(path: Path, table: str) -> None:
+    if path.exists() and not _sound(path):
+        set_aside(path)
+    with replacing(path, "w") as file:
+        file.write(sealed(table))
 
 
 def _reading(row: dict[str, str]) -> Reading:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from filelock import Timeout
 from rich.console import Console
 
-from bnlab.checkpoint import layers
 from bnlab.compose import compose
+from bnlab.courier import Courier
 from bnlab.data import DataError
+from bnlab.delivery import Parcel
+from bnlab.files import FileError, explained
 from bnlab.job import Job, prepare
 from bnlab.launch import Launch, launcher
 from bnlab.launch import run as launch_all
-from bnlab.machine import machine, versions
-from bnlab.records import Failure, Sweep, first_line, variants
-from bnlab.settings import Settings, SettingsError, dotted
+from bnlab.outcome import FAILED, close, command, connect, record
+from bnlab.settings import Settings, SettingsError
+from bnlab.stop import Interrupt
 
-if TYPE_CHECKING:
-    from bnlab.track import Store
-
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+BAD_INPUT, INTERRUPTED = 2, 130
 # One value for a whole sweep: where things go, and what a process cannot change once it runs.
 _COMMON = ("store", "name", "track", "report", "data", "device", "measure", "train.threads", "train.fresh")
 
@@ -37,13 +38,15 @@ def run(arguments: list[str]) -> int:
         arguments: what the user typed, for Hydra.
 
     Returns:
-        The exit status: 0; 1 when a trial failed or something could not be sent or drawn; 2 for bad
-        input; 130 after an interrupt.
+        The exit status: 0; 1 when a trial failed or something could not be sent, drawn or written; 2 for
+        bad input; 130 after Ctrl-C.
     """
     try:
         command = compose(arguments)
         jobs = prepared(command.settings)
-        store = _connected(jobs[0].settings)
+        _reach(jobs[0].settings)
+        if jobs[0].settings.train.fresh:
+            _forget(jobs)
     except (SettingsError, DataError) as error:
         print(f"bnlab: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -51,7 +54,17 @@ def run(arguments: list[str]) -> int:
     for source in {job.source.fingerprint: job.source for job in jobs}.values():
         mark, style = ("warning", "bold yellow") if source.stand_in else ("data", "")
         console.print(f"{mark}: {source.description}", style=style, highlight=False)
-    return _run(jobs, store, launcher(command), console)
+    try:
+        return _run(jobs, launcher(command), console)
+    except (FileError, OSError) as error:
+        print(f"bnlab: {explained(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        return FAILED
+
+
+def interrupted(status: int) -> int:
+    """Say how to go on after an interrupt; return the exit status."""
+    print(f"\nbnlab: interrupted; to go on where it stopped: {command()}", file=sys.stderr, flush=True)
+    return status
 
 
 def prepared(checked: Sequence[Settings]) -> list[Job]:
@@ -73,76 +86,54 @@ def prepared(checked: Sequence[Settings]) -> list[Job]:
     return [prepare(settings, parent=True) for settings in checked]
 
 
-def _run(jobs: list[Job], store: Store, launch: Launch, console: Console) -> int:
+def _run(jobs: list[Job], launch: Launch, console: Console) -> int:
     from bnlab.watch import Watch
 
-    began = datetime.now(UTC)
-    if jobs[0].settings.train.fresh:
-        for job in jobs:
-            job.folder.clear()
-    untrained = {job.folder.identity for job in jobs if not job.trained}
-    with Watch(jobs, store, console) as watch:
-        trouble = "" if watch.complete() else launch_all(jobs, launch, watch.tell)
-    problems = [problem for problem in (trouble, watch.send()) if problem]
-    sweep = _record(jobs, watch.failures(), untrained, began)
-    return _close(sweep, jobs[0].settings, store, console, problems)
+    began, settings, trouble = datetime.now(UTC), jobs[0].settings, ""
+    reach = partial(connect, settings.tracking_uri, settings.track.experiment)
+    with Watch(jobs, console) as watch, Courier(reach, watch.done):
 
+        def leave(status: int) -> None:
+            watch.close()
+            os._exit(interrupted(status))
 
-def _record(
-    jobs: Sequence[Job], failures: tuple[Failure, ...], untrained: set[str], began: datetime
-) -> Sweep:
-    """Write down what was asked and how it ended."""
-    folders = {job.folder.identity: job.folder for job in jobs}
-    return Sweep(
-        name=jobs[0].settings.name,
-        started=began.isoformat(timespec="seconds"),
-        seconds=round((datetime.now(UTC) - began).total_seconds(), 1),
-        command=shlex.join(["python", "-m", "bnlab", *sys.argv[1:]]),
-        trials=tuple(folders),
-        trained=len(untrained - {failure.trial for failure in failures}),
-        decays=tuple(sorted({decay for job in jobs for decay in job.settings.decay})),
-        phases=tuple(sorted({phase for job in jobs for phase in job.settings.phase}, reverse=True)),
-        drills=jobs[0].wanted.drills,
-        measured={job.folder.identity: job.wanted.way for job in jobs},
-        final=jobs[0].wanted.final,
-        variants=variants({job.folder.identity: job.trial for job in jobs}),
-        layers={trial: own for trial, folder in folders.items() if (own := layers(folder)) is not None},
-        failures=failures,
-        settings=_shown([job.settings for job in jobs]),
-        versions=versions(),
-        machine=machine(),
+        with Interrupt(settings.folder / "sweeps", watch.tell, leave) as interrupt:
+            trouble = "" if watch.complete() else launch_all(jobs, launch, watch.tell)
+    if interrupt.status:
+        return interrupted(interrupt.status)
+    parcel = Parcel(
+        path=settings.folder / "undelivered" / f"{began:%Y%m%dT%H%M%S%f}-{settings.name}.json",
+        uri=settings.tracking_uri,
+        experiment=settings.track.experiment,
+        trials={folder.identity: asked for folder, asked in watch.finished()},
+        sweep=record(jobs, watch.failures(), interrupt.sweep, began),
     )
+    return close(parcel, settings, console, [trouble] if trouble else [])
 
 
-def _connected(settings: Settings) -> Store:
-    from bnlab.track import TrackingError, connect
+def _reach(settings: Settings) -> None:
+    """Refuse a tracking store that cannot be used, before anything trains; unless it may come later."""
+    from bnlab.track import TrackingError
 
+    if settings.track.later:
+        return
     try:
-        return connect(settings.tracking_uri, settings.track.experiment)
+        connect(settings.tracking_uri, settings.track.experiment)
     except TrackingError as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(f"{error}; track.later=true trains now and delivers later") from None
 
 
-def _close(sweep: Sweep, settings: Settings, store: Store, console: Console, problems: list[str]) -> int:
-    """Record the sweep, read it back, and make of the stored rows what a person sees."""
-    from bnlab import closing, track
-    from bnlab.report.pdf import write
-
-    try:
-        _, readings = track.read_sweep(store, track.log_sweep(store, sweep))
-        closing.show_gaps(console, readings)
-        closing.show_answers(console, sweep, readings)
-        if settings.report.pdf:
-            histograms = track.read_histograms(store, sweep) if settings.report.histograms else {}
-            path = write(sweep, readings, Path(settings.report.folder) / f"{sweep.name}.pdf", histograms)
-            console.print(f"report:    {path.absolute()}", highlight=False)
-    except Exception as error:
-        problems.append(f"the report could not be made: {type(error).__name__}: {first_line(error)}")
-    console.print(f"dashboard: {closing.dashboard(settings.tracking_uri)}", highlight=False)
-    closing.show_failures(console, sweep.failures)
-    for problem in problems:
-        console.print(f"problem: {problem}", style="red", highlight=False, markup=False)
-    return FAILED if sweep.failures or problems else 0
+def _forget(jobs: Sequence[Job]) -> None:
+    """Clear the folders of all trials, so that they are trained anew."""
+    for folder in {job.folder.identity: job.folder for job in jobs}.values():
+        folder.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with folder.alone().acquire(timeout=0):
+                folder.clear()
+        except Timeout:
+            raise SettingsError(
+                f"train.fresh=true clears trial {folder.identity}, and another sweep works on it; wait for it"
+            ) from None
 
 
 def _at(settings: Settings, key: str) -> Any:  # noqa: ANN401
@@ -161,18 +152,3 @@ def _check_writable(key: str, folder: Path) -> None:
         raise SettingsError(
             f"{key}={folder} must be a folder that can be written to: {error.strerror}"
         ) from None
-
-
-def _shown(all_settings: Sequence[Settings]) -> dict[str, str]:
-    """Write every setting as a person reads it; one that varies lists its values."""
-    flat = [dotted(settings) for settings in all_settings]
-    keys = dict.fromkeys(key for settings in flat for key in settings)
-    return {key: ", ".join(dict.fromkeys(_text(f[key]) for f in flat if key in f)) for key in keys}
-
-
-def _text(value: Any) -> str:  # noqa: ANN401
-    if isinstance(value, tuple):
-        return " ".join(map(_text, value))
-    if value is None:
-        return "default"
-    return str(value).lower() if isinstance(value, bool) else str(value)

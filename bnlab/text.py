@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from bnlab.store import replacing
+from bnlab.files import replacing
 
 if TYPE_CHECKING:
     import keras

@@ -1,26 +1,22 @@
-"""Watch a sweep from beside it: show how far its trials are, and send those that are done.
+"""Watch a sweep from beside it: show how far its trials are, and say what became of them.
 
-Jobs, wherever a launcher runs them, only write to the store. One watcher in the parent reads it, so a
-tracking server has one writer, and a trial is in the dashboard seconds after it is done.
+Jobs, wherever a launcher runs them, only write to the store; the parent reads it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from filelock import FileLock
 from rich.console import Console
 
-from bnlab import track
-from bnlab.checkpoint import losses
+from bnlab.delivery import Asked
 from bnlab.job import Job
 from bnlab.launch import seconds
 from bnlab.progress import Progress
-from bnlab.records import Failure, first_line, label, variants
-from bnlab.store import Status
+from bnlab.records import Cell, Failure, label, variants
+from bnlab.store import Folder, Status
 
 _LOOK_SECONDS = 0.5
 
@@ -30,18 +26,15 @@ class Watch:
 
     Args:
         jobs: all of the sweep's.
-        store: where finished trials go.
         console: where progress goes.
     """
 
-    def __init__(self, jobs: Sequence[Job], store: track.Store, console: Console) -> None:
+    def __init__(self, jobs: Sequence[Job], console: Console) -> None:
         """Group jobs by trial; forget earlier failures of theirs."""
-        self._store = store
         self.jobs: Mapping[str, list[Job]] = defaultdict(list)
         for job in jobs:
             self.jobs[job.folder.identity].append(job)
         self._variants = variants({job.folder.identity: job.trial for job in jobs})
-        self._sent: set[str] = set()
         self._complete: set[str] = set()
         self._stop = threading.Event()
         trials = {
@@ -64,6 +57,10 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         """Look a last time and stop."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop watching; the display is closed then, and the terminal as it was."""
         self._stop.set()
         self._thread.join()
         self._progress.show(self._statuses())
@@ -77,38 +74,27 @@ class Watch:
         """Print a line among those of the progress."""
         self._progress.tell(text)
 
+    def finished(self) -> Iterator[tuple[Folder, Asked]]:
+        """List the trials that have all that is asked of them, with what is to be sent of each."""
+        for jobs in self.jobs.values():
+            if _complete(jobs):
+                yield jobs[0].folder, _asked(jobs)
+
+    def done(self, besides: Collection[str]) -> Iterator[tuple[Folder, Asked]]:
+        """List as `finished`, but look only into trials that say they are done, and none of `besides`."""
+        for identity, jobs in self.jobs.items():
+            open_ = identity not in besides and self._status(identity, jobs[0]).state == "done"
+            if open_ and _complete(jobs):
+                yield jobs[0].folder, _asked(jobs)
+
     def failures(self) -> tuple[Failure, ...]:
         """List the trials that did not finish, and why."""
         failed = [jobs for jobs in self.jobs.values() if not _complete(jobs)]
         return tuple(_failure(jobs, self._variants[jobs[0].folder.identity]) for jobs in failed)
 
-    def send(self) -> str:
-        """Send whatever is not there yet; return why that failed, or nothing."""
-        try:
-            for identity in self.jobs:
-                self._send(identity)
-            for failure in self.failures():
-                track.log_failure(self._store, failure, {})
-        except Exception as error:  # a tracking store may fail in any way
-            return f"not everything could be sent: {type(error).__name__}: {first_line(error)}"
-        return ""
-
     def _follow(self) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
-            statuses = self._statuses()
-            self._progress.show(statuses)
-            for identity in statuses:
-                if statuses[identity].state == "done" and identity not in self._sent:
-                    self._try_to_send(identity)
-
-    def _try_to_send(self, identity: str) -> None:
-        self._sent.add(identity)
-        try:
-            self._send(identity)
-        except Exception:
-            # Not lost: everything unsent is sent again after the jobs, and errors count there.
-            self._sent.discard(identity)
-            self._stop.wait(5.0)
+            self._progress.show(self._statuses())
 
     def _statuses(self) -> dict[str, Status]:
         return {identity: self._status(identity, jobs[0]) for identity, jobs in self.jobs.items()}
@@ -118,38 +104,16 @@ class Watch:
         done = Status("done", job.trial.steps, job.trial.steps)
         return done if identity in self._complete else job.folder.status()
 
-    def _send(self, identity: str) -> None:
-        jobs = self.jobs[identity]
-        if _complete(jobs):
-            # Another sweep may send the same trial now; the second to come finds it sent.
-            with FileLock(jobs[0].folder.path / "send.lock"):
-                track.log_trial(self._store, finished(jobs))
+
+def _asked(jobs: Sequence[Job]) -> Asked:
+    """Gather what is sent of a trial: every cell that one of its jobs asked for."""
+    source = jobs[0].source
+    tags = {"data.source": source.description, "data.stand_in": str(source.stand_in).lower()}
+    cells = sorted({cell for job in jobs for cell in _cells(job)})
+    return Asked(tuple(cells), jobs[0].wanted.way, tags)
 
 
-def finished(jobs: Sequence[Job]) -> track.Finished:
-    """Gather what is sent of a finished trial: every cell that one of its jobs asked for."""
-    first, folder = jobs[0], jobs[0].folder
-    cells = {cell for job in jobs for cell in _cells(job)}
-    tags = folder.environment() | {
-        "data.source": first.source.description,
-        "data.stand_in": str(first.source.stand_in).lower(),
-        "threads": str(first.trial.threads),
-        "checkpoint": str(folder.checkpoint(first.trial.steps)),
-    }
-    return track.Finished(
-        trial=first.trial,
-        identity=folder.identity,
-        tags=tags,
-        began_ms=folder.began_ms(),
-        losses=partial(losses, folder),
-        readings=folder.readings(),
-        cells=sorted(cells),
-        way=first.wanted.way,
-        artifacts=folder.histogram_files(),
-    )
-
-
-def _cells(job: Job) -> Iterator[track.Cell]:
+def _cells(job: Job) -> Iterator[Cell]:
     asked = job.settings
     yield from ((phase, decay, "") for phase in asked.phase for decay in asked.decay)
     if False in asked.phase:

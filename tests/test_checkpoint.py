@@ -1,5 +1,6 @@
 """A checkpoint holds everything, and what does not fit is an error with a name."""
 
+import errno
 import io
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from bnlab import checkpoint, models
 from bnlab.checkpoint import CheckpointError, load, losses, moving_statistics, restore, save
+from bnlab.files import FileError, seal
 from bnlab.records import Trial
 from bnlab.science.tape import Column, Tape
 from bnlab.store import Folder
@@ -207,8 +209,10 @@ def test_a_variable_that_is_missing_in_the_file_is_named(saved, learner):
 
 
 def packed(**arrays):
+    """A sealed archive of arrays."""
     stream = io.BytesIO()
     np.savez(stream, **arrays)
+    seal(stream)
     return stream.getvalue()
 
 
@@ -248,10 +252,13 @@ def test_a_write_that_fails_midway_leaves_the_old_checkpoint(saved, tmp_path, mo
 
     def broken(file, **arrays):
         file.write(b"PK")
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", broken)
-    with pytest.raises(OSError, match="no space left"):
+    message = (
+        r"one\.npz cannot be written: No space left on device \([\d.]+ MiB left\); free some space, then "
+    )
+    with pytest.raises(FileError, match=message):
         save(stored.path, one.model, one.descent, TAPE, LOSSES)
     assert same(load(stored.path).arrays, stored.arrays)
     assert [path.name for path in tmp_path.iterdir()] == ["one.npz"]

@@ -82,12 +82,19 @@ def test_what_was_under_way_is_launched_last_and_alone(jobs, complete):
     assert four.told == ["4 of 4 jobs are launched again after the launcher stopped: a worker was terminated"]
 
 
-def test_a_trial_that_kills_its_worker_every_time_is_given_up(jobs, complete):
-    two = Store(jobs("seed=0,1"), [{0: "training", 1: "training"}])
-    two.script += [{0: "training"}, {1: "done"}, *[{0: "training"}] * 9]
-    assert two.run() == "the launcher stopped: a worker was terminated"
-    assert two.launched == [[0, 1], [0], [1], [0], [0]]
-    assert len(two.told) == launch.RELAUNCHES == 3
+def test_trials_that_kill_their_worker_also_when_alone_have_failed(jobs, complete):
+    four = Store(jobs("seed=0,1,2,3"), [{0: "training", 1: "training"}])
+    four.script += [{2: "training", 3: "training"}, {0: "training"}, {1: "done"}, {2: "measuring"}]
+    four.script += [{3: "done"}]
+    assert four.run() == ""
+    assert four.launched == [[0, 1, 2, 3], [2, 3], [0], [1], [2], [3]]
+    reasons = {number: four.jobs[number].folder.status().reason for number in (0, 2)}
+    assert reasons == {
+        0: "its process ended twice while training, the second time alone (out of memory?); "
+        "the launcher stopped: a worker was terminated",
+        2: "its process ended twice while measuring, the second time alone (out of memory?); "
+        "the launcher stopped: a worker was terminated",
+    }
 
 
 def test_a_launcher_that_begins_nothing_is_not_called_again(jobs, complete):

@@ -12,7 +12,7 @@ import bnlab
 ROOT = Path(bnlab.__file__).parent
 LAYERS = [
     {"science"},
-    {"settings", "records"},
+    {"settings", "records", "files", "stop"},
     {"store", "data"},
     {"models", "checkpoint", "machine", "kerasfile", "text"},
     {"plan", "train", "measure", "track", "report"},
@@ -25,6 +25,11 @@ LAYERS = [
         "watch",
         "progress",
         "closing",
+        "courier",
+        "delivery",
+        "notes",
+        "outcome",
+        "sync",
         "export",
         "fold",
         "statistics",
@@ -38,7 +43,18 @@ ONLY = {
     "typst": {"report"},
     "hydra": {"__main__", "compose", "launch"},
 }
-WITHOUT_TENSORFLOW = {"settings", "records", "store", "plan", "track", "report", "data", "compose", "sweep"}
+WITHOUT_TENSORFLOW = {
+    "settings",
+    "records",
+    "store",
+    "plan",
+    "track",
+    "report",
+    "data",
+    "compose",
+    "sweep",
+    "sync",
+}
 
 
 def modules():

@@ -8,8 +8,9 @@ from dataclasses import asdict, fields, replace
 import numpy as np
 import pytest
 
+from bnlab.files import replacing, write_json
 from bnlab.records import Reading, Trial
-from bnlab.store import Folder, Status, replacing, trial_folder, write_json
+from bnlab.store import Folder, Status, trial_folder
 
 NAN = float("nan")
 READING = Reading(
@@ -100,7 +101,7 @@ def test_a_trial_comes_back_equal_with_its_environment(folder):
     folder.write_trial(TRIAL, {"cpu": "a processor"})
     assert folder.trial() == TRIAL
     assert hash(folder.trial()) == hash(TRIAL)  # tuples again, not lists
-    assert folder.environment() == {"cpu": "a processor"}
+    assert folder.environments() == [{"cpu": "a processor"}]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,10 @@ def test_concurrent_writers_leave_whole_files_only(tmp_path):
 
 def test_clearing_forgets_everything(folder):
     folder.write_readings([READING])
-    folder.clear()
-    folder.clear()
-    assert not folder.path.exists()
+    with replacing(folder.checkpoint(3)) as file:
+        file.write(b"x")
+    with folder.alone():
+        folder.clear()
+        folder.clear()
+    assert [path.name for path in folder.path.iterdir()] == ["lock"]
     assert Folder(folder.path).readings() == []

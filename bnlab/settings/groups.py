@@ -115,6 +115,7 @@ class Track(Group):
 
     uri: str | None = None
     experiment: Annotated[str, Field(min_length=1)] = "bnlab"
+    later: bool = False
 
 
 class Report(Group):

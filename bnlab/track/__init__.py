@@ -10,11 +10,10 @@ changes nothing: MLflow stores a point of equal key, step, value and time once.
 """
 
 from bnlab.track.connect import Store, TrackingError, connect
-from bnlab.track.read import read_histograms, read_sweep
-from bnlab.track.write import Cell, Finished, log_failure, log_sweep, log_trial
+from bnlab.track.read import read_histograms, read_sweep, table_of
+from bnlab.track.write import Finished, log_failure, log_sweep, log_trial
 
 __all__ = [
-    "Cell",
     "Finished",
     "Store",
     "TrackingError",
@@ -24,4 +23,5 @@ __all__ = [
     "log_trial",
     "read_histograms",
     "read_sweep",
+    "table_of",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 from mlflow.entities import Run
 
-from bnlab.records import Failure, Reading, Sweep, made_so
+from bnlab.records import Reading, Sweep, made_so, sweep_of
 from bnlab.science.histogram import LayerHistogram
 from bnlab.store import parse_histograms, parse_readings
 from bnlab.track.connect import Store, TrackingError
-from bnlab.track.write import HISTOGRAMS, READINGS, SWEEP
+from bnlab.track.write import HISTOGRAMS, READINGS, SWEEP, Finished
 
 _PAGE = 1000
 
@@ -36,7 +36,7 @@ def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataF
     Raises:
         TrackingError: there is no such sweep.
     """
-    sweep = _record(json.loads(_text(store, _sweep_run(store, wanted), SWEEP)))
+    sweep = sweep_of(json.loads(_text(store, _sweep_run(store, wanted), SWEEP)))
     tables = [_table(store, run, sweep) for run in _trial_runs(store, sweep.trials)]
     return sweep, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
@@ -87,14 +87,33 @@ def _trial_runs(store: Store, trials: tuple[str, ...]) -> Iterable[Run]:
             return
 
 
+def table_of(sweep: Sweep, finished: Iterable[Finished]) -> pd.DataFrame:
+    """Make the rows that `read_sweep` would give, of trials that are not in the tracking store yet."""
+    tables = [
+        _rows(own.identity, own.trial.settings, own.tags, own.readings, sweep)
+        for own in finished
+        if own.identity in sweep.trials
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
 def _table(store: Store, run: Run, sweep: Sweep) -> pd.DataFrame:
-    params, tags = run.data.params, run.data.tags
-    way = sweep.measured[tags["bnlab.trial"]]
     readings = parse_readings(_text(store, run, READINGS))
+    return _rows(run.data.tags["bnlab.trial"], run.data.params, run.data.tags, readings, sweep)
+
+
+def _rows(
+    identity: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    readings: Iterable[Reading],
+    sweep: Sweep,
+) -> pd.DataFrame:
+    way = sweep.measured[identity]
     table = pd.DataFrame([asdict(reading) for reading in readings if _asked(reading, sweep, way)])
     own = {
-        "trial": tags["bnlab.trial"],
-        "task": ", ".join(filter(None, [params["task"], sweep.variants.get(tags["bnlab.trial"])])),
+        "trial": identity,
+        "task": ", ".join(filter(None, [params["task"], sweep.variants.get(identity)])),
         "norm": params["norm"],
         "batch_size": int(params["batch_size"]),
         "seed": int(params["seed"]),
@@ -112,13 +131,3 @@ def _has(store: Store, run: Run, name: str) -> bool:
 def _text(store: Store, run: Run, name: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         return Path(store.client.download_artifacts(run.info.run_id, name, folder)).read_text()
-
-
-def _record(raw: dict[str, Any]) -> Sweep:
-    failures = tuple(Failure(**failure) for failure in raw.pop("failures"))
-    measured = {trial: tuple(way) for trial, way in raw.pop("measured").items()}
-    layers = {trial: tuple(map(tuple, own)) for trial, own in raw.pop("layers", {}).items()}
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
-    }
-    return Sweep(**values, measured=measured, layers=layers, failures=failures)

@@ -7,13 +7,14 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from bnlab.records import Failure, Reading, Sweep, Trial, label, made_so
+from bnlab.records import Cell, Failure, Reading, Sweep, Trial, label, made_so
 from bnlab.store import readings_table
 from bnlab.track.connect import Store
 
@@ -22,9 +23,6 @@ _METRICS = ("rmse", "accuracy", "loss")
 _PREFIX = {"test_probe": "", "train_probe": "train_", "test": "final_", "train": "final_train_"}
 _LOSS_POINTS = 200
 _PARENT = "mlflow.parentRunId"
-
-
-Cell: TypeAlias = tuple[bool, float, str]
 
 
 @dataclass(frozen=True)
@@ -69,22 +67,21 @@ class Finished:
 def log_trial(store: Store, finished: Finished) -> None:
     """Send a finished trial: its run, and one child run per cell. Sending again changes nothing."""
     known = {run.data.tags.get("bnlab.cell", ""): run for run in _find(store, finished.identity)}
-    if "" in known and known[""].data.tags.get("bnlab.delivered") == finished.digest:
+    own = known.get("")
+    if _has(own, finished.digest):
         return
     tags = {"bnlab.kind": "trial", "bnlab.trial": finished.identity, **finished.tags}
-    run_id = _run(store, known.get(""), finished.name, tags, finished.began_ms)
+    run_id = _run(store, own, finished.name, tags, finished.began_ms)
     time_ms = finished.readings[-1].time_ms
-    store.client.log_batch(
-        run_id, metrics=_loss_curve(finished, time_ms), params=_params(_settings(finished.trial))
-    )
+    curve = _loss_curve(finished, time_ms)
+    store.client.log_batch(run_id, _lacking(store, own, curve), _params(_settings(finished.trial)))
     for cell in finished.cells:
         _log_cell(store, finished, cell, known, {**tags, "bnlab.kind": "cell", _PARENT: run_id})
     store.client.log_text(run_id, readings_table(finished.readings), READINGS)
     _log_files(store, run_id, finished.artifacts)
-    store.client.set_tag(run_id, "bnlab.delivered", finished.digest)
-    if "" in known and "bnlab.reason" in known[""].data.tags:  # it failed before
+    if own and "bnlab.reason" in own.data.tags:  # it failed before
         store.client.delete_tag(run_id, "bnlab.reason")
-    store.client.set_terminated(run_id, "FINISHED", time_ms)
+    _end(store, run_id, finished.digest, time_ms)
 
 
 def log_failure(store: Store, failure: Failure, tags: Mapping[str, str]) -> None:
@@ -100,14 +97,34 @@ def log_failure(store: Store, failure: Failure, tags: Mapping[str, str]) -> None
 
 
 def log_sweep(store: Store, sweep: Sweep) -> str:
-    """Record a sweep with everything that its report needs; return the run's id."""
+    """Record a sweep with everything that its report needs; return the run's id; twice is as once."""
     trials = ",".join(sweep.trials)
     # A tag holds 8,000 characters; the artifact always has the whole list.
-    tags = {"bnlab.kind": "sweep", "bnlab.sweep": sweep.name, "bnlab.trials": trials[:7800]}
-    run_id = _run(store, None, sweep.name, tags)
+    tags = {
+        "bnlab.kind": "sweep",
+        "bnlab.sweep": sweep.name,
+        "bnlab.trials": trials[:7800],
+        "bnlab.started": sweep.started,
+    }
+    if sweep.notes:
+        tags["mlflow.note.content"] = "\n\n".join(sweep.notes)[:7800]
+    began = datetime.fromisoformat(sweep.started).timestamp()
+    run_id = _run(store, _same_sweep(store, tags), sweep.name, tags, round(1000 * began))
     store.client.log_text(run_id, json.dumps(asdict(sweep), indent=1), SWEEP)
-    store.client.set_terminated(run_id, "FAILED" if sweep.failures else "FINISHED")
+    status = "FAILED" if sweep.failures else "FINISHED"
+    store.client.set_terminated(run_id, status, round(1000 * (began + sweep.seconds)))
     return run_id
+
+
+def _same_sweep(store: Store, tags: Mapping[str, str]) -> Run | None:
+    """Find the run of this very sweep, or one that a killed process left open."""
+    runs = store.client.search_runs([store.experiment], "tags.`bnlab.kind` = 'sweep'", max_results=5000)
+    names = ("bnlab.sweep", "bnlab.trials")
+    alike = [run for run in runs if all(run.data.tags.get(name) == tags[name] for name in names)]
+    for run in alike:
+        if run.info.status == "RUNNING" or run.data.tags.get("bnlab.started") == tags["bnlab.started"]:
+            return run
+    return None
 
 
 def _log_cell(
@@ -131,9 +148,12 @@ def _log_cell(
     }
     # What tells cells apart comes first: the dashboard cuts long names.
     name = f"{drill or str(phase).lower()} d{decay:.12g} {finished.name}"
-    run_id = _run(store, known.get(tag), name, {**tags, "bnlab.cell": tag}, finished.began_ms)
-    store.client.log_batch(run_id, metrics=list(_cell_metrics(readings)), params=_params(params))
-    store.client.set_terminated(run_id, "FINISHED", max(reading.time_ms for reading in readings))
+    own, digest = known.get(tag), hashlib.sha256(repr((readings, tags)).encode()).hexdigest()[:16]
+    if _has(own, digest):
+        return
+    run_id = _run(store, own, name, {**tags, "bnlab.cell": tag}, finished.began_ms)
+    store.client.log_batch(run_id, _lacking(store, own, list(_cell_metrics(readings))), _params(params))
+    _end(store, run_id, digest, max(reading.time_ms for reading in readings))
 
 
 def _cell_metrics(readings: Sequence[Reading]) -> Iterable[Metric]:
@@ -171,6 +191,28 @@ def _loss_curve(finished: Finished, time_ms: int) -> list[Metric]:
         for part, end in zip(parts, ends, strict=True)
     ]
     return curve + [Metric("samples_seen", float(end * size), time_ms, int(end)) for end in ends]
+
+
+def _has(run: Run | None, digest: str) -> bool:
+    """Tell whether a run was sent whole, with this very content."""
+    delivered = run is not None and run.data.tags.get("bnlab.delivered") == digest
+    return delivered and run is not None and run.info.status == "FINISHED"
+
+
+def _end(store: Store, run_id: str, digest: str, time_ms: int) -> None:
+    """Finish a run; that it is whole is said last."""
+    store.client.set_terminated(run_id, "FINISHED", time_ms)
+    store.client.set_tag(run_id, "bnlab.delivered", digest)
+
+
+def _lacking(store: Store, run: Run | None, points: Sequence[Metric]) -> list[Metric]:
+    """Leave out the points that a run has: of a repeated measurement they would differ in time only."""
+    if run is None:
+        return list(points)
+    keys = {point.key for point in points} & set(run.data.metrics)
+    history = {key: store.client.get_metric_history(run.info.run_id, key) for key in keys}
+    there = {(key, point.step, point.value) for key, past in history.items() for point in past}
+    return [point for point in points if (point.key, point.step, point.value) not in there]
 
 
 def _settings(trial: Trial) -> dict[str, Any]:

@@ -7,7 +7,8 @@ as uint8 and each batch is one gather. Compiling the whole loop instead is slowe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
@@ -15,21 +16,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bnlab import checkpoint, models
+from bnlab import models
 from bnlab.data import Images
 from bnlab.data.order import batches
 from bnlab.records import Trial
 from bnlab.science.norms import in_training
 from bnlab.science.probe import Note, normalization_layers, probe
-from bnlab.science.tape import Column, Tape
+from bnlab.science.tape import Column
+from bnlab.stop import Stopped
 from bnlab.store import Folder
 from bnlab.train.optimizer import optimizer
+from bnlab.train.resume import Progress
 
 Tensor: TypeAlias = Any
-# Images per graph call: about a second of work, so that progress moves and an interrupt is heard.
-_CALL = 3200
-# Of the tape, between two checkpoints: however long a trial is, no more of it is ever in memory.
-_TAPE_BYTES = 64 * 2**20
+# Per graph call, at most: progress moves, and an interrupt is heard within a second or two.
+_CALL_IMAGES, _CALL_SECONDS = 3200, 1.0
+# Between two checkpoints: what a kill costs at most.
+_PART_SECONDS = 300.0
 
 
 class Diverged(Exception):
@@ -39,42 +42,47 @@ class Diverged(Exception):
 class Watcher(Protocol):
     """Told after every graph call: how many steps are done, and the latest loss."""
 
-    def __call__(self, step: int, loss: float) -> None:
-        """Take note."""
+    def __call__(self, step: int, loss: float) -> bool | None:
+        """Take note; true asks to save and stop."""
 
 
 def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], watch: Watcher) -> None:
-    """Train a trial from its last checkpoint, or from the beginning, to its end.
+    """Train a trial from where it was left, or from the beginning, to its end.
 
     Args:
         trial: what to train.
         images: its data set.
         folder: gets a checkpoint, with the tape since the one before, at each of `steps`; and between them
-            wherever the tape would grow beyond 64 MiB.
+            wherever the tape would grow beyond 64 MiB. Every five minutes, and when asked to stop, what is
+            done since the last one is saved too.
         steps: increasing; the last one is the trial's end.
         watch: told about progress.
 
     Raises:
         Diverged: the loss became NaN or infinite.
+        Stopped: `watch` asked for it.
     """
     model = models.build(trial)
     descent = optimizer(trial)
     descent.build(model.trainable_variables)
-    steps = sorted({*steps, *folder.checkpoints()})
-    first = _resume(folder, steps, model, descent)
     columns, run = compiled_steps(trial, model, descent, images)
-    count, width = len(images.train_x), sum(2 * column.channels for column in columns)
-    for start, stop in stretches(first, steps, width):
-        losses = np.empty(stop - start, np.float32)
-        moments = np.empty((stop - start, width), np.float32)
-        for a, b in _calls(start, stop, trial.batch_size):
-            loss, rows = run(batches(trial.seed, count, trial.batch_size, a, b))
-            losses[a - start : b - start] = _finite(loss.numpy(), a, trial)
-            moments[a - start : b - start] = rows
-            watch(b, float(loss[-1]))
-        if not all(np.isfinite(variable).all() for variable in model.variables):
-            raise Diverged(f"the weights became infinite or NaN at step {stop} ({_pace(trial)})")
-        checkpoint.save(folder.checkpoint(stop), model, descent, Tape(columns, moments), losses)
+    progress, pace, count = (
+        Progress(folder, model, descent, columns),
+        _Pace(trial.batch_size),
+        len(images.train_x),
+    )
+    for stretch in progress.stretches({*steps, *folder.checkpoints()}):
+        saved = time.monotonic()
+        for a, b in pace.calls(stretch.done, stretch.stop):
+            losses, moments = run(batches(trial.seed, count, trial.batch_size, a, b))
+            stretch.add(_finite(losses.numpy(), a, trial), moments.numpy())
+            stop = watch(b, float(losses[-1]))
+            if stretch.whole or stop or time.monotonic() - saved > _PART_SECONDS:
+                _check_weights(model, b, trial)
+                progress.save(stretch)
+                saved = time.monotonic()
+            if stop and b < trial.steps:
+                raise Stopped(f"training stopped at step {b}")
 
 
 def compiled_steps(
@@ -134,47 +142,27 @@ def _columns(model: keras.Model, notes: Sequence[Note]) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def _resume(
-    folder: Folder, steps: Iterable[int], model: keras.Model, descent: keras.optimizers.Optimizer
-) -> int:
-    """Restore the last checkpoint up to which none is missing; return its step.
+class _Pace:
+    """Steps per graph call: as many as keep it short; how they are grouped changes no number."""
 
-    Later ones go: each holds the tape since the one before, and there will be another one before.
-    """
-    have, last, found = set(folder.checkpoints()), 0, None
-    for step in steps:
-        candidate = checkpoint.load(folder.checkpoint(step)) if step in have else None
-        if candidate is None or len(candidate.losses) != step - last:
-            break
-        last, found = step, candidate
-    for step in have:
-        if step > last:
-            folder.checkpoint(step).unlink()
-    if found:
-        checkpoint.restore(found, model, descent)
-    return last
+    def __init__(self, batch_size: int) -> None:
+        """Begin with one step: nobody knows yet how long it takes."""
+        self._most, self._length = math.ceil(_CALL_IMAGES / batch_size), 1
+
+    def calls(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Group steps into graph calls: (steps done before, steps done after)."""
+        while start < stop:
+            began, end = time.monotonic(), min(start + self._length, stop)
+            yield start, end
+            each = (time.monotonic() - began) / (end - start)
+            self._length = max(1, min(self._most, 4 * self._length, int(_CALL_SECONDS / each)))
+            start = end
 
 
-def stretches(first: int, steps: Iterable[int], width: int) -> Iterator[tuple[int, int]]:
-    """Cut a trial into what lies between two checkpoints: (steps done before, steps done after).
-
-    Args:
-        first: steps done already.
-        steps: at which a checkpoint is wanted, increasing.
-        width: numbers in a row of the tape.
-    """
-    longest = max(1, _TAPE_BYTES // max(1, 4 * width))
-    for step in steps:
-        while first < step:
-            stop = min(step, first + longest)
-            yield first, stop
-            first = stop
-
-
-def _calls(start: int, stop: int, batch_size: int) -> Iterator[tuple[int, int]]:
-    length = math.ceil(_CALL / batch_size)
-    for first in range(start, stop, length):
-        yield first, min(first + length, stop)
+def _check_weights(model: keras.Model, step: int, trial: Trial) -> None:
+    """Refuse to save what cannot be trained on: the loss of a step is that of the weights before it."""
+    if not all(np.isfinite(variable).all() for variable in model.variables):
+        raise Diverged(f"the weights became infinite or NaN at step {step} ({_pace(trial)})")
 
 
 def _finite(losses: np.ndarray, first: int, trial: Trial) -> np.ndarray:

@@ -74,15 +74,15 @@ def _in_writing(task: str, size: int, steps: int) -> list[dict]:
     job = material.default_job(f"task={task}", f"batch_size={size}", "device=cpu")
     machine.configure("cpu", job.trial.threads)
     from bnlab import models
-    from bnlab.train.loop import stretches
     from bnlab.train.optimizer import optimizer
+    from bnlab.train.resume import cuts
 
     model, descent = models.build(job.trial), optimizer(job.trial)
     descent.build(model.trainable_variables)
     layout, each = columns(job.trial), tape_bytes(job.trial)
     rows = [_now(0)]
     with tempfile.TemporaryDirectory() as place:
-        for start, stop in stretches(0, [steps], each // 4):
+        for start, stop in cuts(0, [steps], each // 4):
             moments = np.ones((stop - start, each // 4), np.float32)
             losses = np.zeros(stop - start, np.float32)
             save(Folder(Path(place)).checkpoint(stop), model, descent, Tape(layout, moments), losses)

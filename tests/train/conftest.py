@@ -35,3 +35,15 @@ def arrays():
         for step in folder.checkpoints()
         for name, array in load(folder.checkpoint(step)).arrays.items()
     }
+
+
+@pytest.fixture(scope="session")
+def damage():
+    """Harm a file: flip one bit in its middle, cut its end off, or leave nothing of it."""
+
+    def damage(path, harm):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 16
+        path.write_bytes({"flip": content, "cut": content[: len(content) // 2], "empty": b""}[harm])
+
+    return damage

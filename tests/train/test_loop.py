@@ -12,7 +12,7 @@ from bnlab import models
 from bnlab.checkpoint import load, moving_statistics
 from bnlab.data.order import batches
 from bnlab.store import Folder
-from bnlab.train import Diverged, loop, train
+from bnlab.train import Diverged, loop, resume, train
 from bnlab.train.optimizer import optimizer
 
 
@@ -115,7 +115,7 @@ def test_training_again_is_bit_identical(trial, trained, first, arrays, tmp_path
 
 @pytest.mark.parametrize("steps", [(6,), (1, 2, 3, 4, 5, 6)])
 def test_how_steps_are_cut_changes_no_bit(trial, trained, first, arrays, tmp_path, monkeypatch, steps):
-    monkeypatch.setattr(loop, "_CALL", 16)  # two steps per graph call instead of all
+    monkeypatch.setattr(loop, "_CALL_IMAGES", 16)  # two steps per graph call instead of all
     cut, expected = arrays(trained(trial, tmp_path, steps)), arrays(first)
     for name in ("moments", "losses"):
         whole = [np.concatenate([a for (_, n), a in kept.items() if n == name]) for kept in (cut, expected)]
@@ -125,11 +125,11 @@ def test_how_steps_are_cut_changes_no_bit(trial, trained, first, arrays, tmp_pat
 
 
 def test_a_long_tape_is_cut_into_more_checkpoints(trial, trained, first, arrays, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_TAPE_BYTES", 2 * 24 * 4 + 1)  # two rows of 24 float32
+    monkeypatch.setattr(resume, "_TAPE_BYTES", 2 * 24 * 4 + 1)  # two rows of 24 float32
     parts = trained(trial, tmp_path, (1, 6))
     assert parts.checkpoints() == [1, 3, 5, 6]
     moments = [load(parts.checkpoint(step)).tape.moments for step in (1, 3, 5, 6)]
-    assert max(part.nbytes for part in moments) <= loop._TAPE_BYTES
+    assert max(part.nbytes for part in moments) <= resume._TAPE_BYTES
     whole = np.concatenate([load(first.checkpoint(step)).tape.moments for step in (1, 3, 6)])
     assert np.array_equal(np.concatenate(moments), whole)
     for decay in (0.0, 0.9):
@@ -139,7 +139,7 @@ def test_a_long_tape_is_cut_into_more_checkpoints(trial, trained, first, arrays,
 
 
 def test_a_resumed_trial_is_cut_where_the_undisturbed_one_is(trial, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_TAPE_BYTES", 2 * 24 * 4)
+    monkeypatch.setattr(resume, "_TAPE_BYTES", 2 * 24 * 4)
     folder = trained(trial, tmp_path, (1, 6))
     for step in (5, 6):
         folder.checkpoint(step).unlink()
@@ -148,7 +148,7 @@ def test_a_resumed_trial_is_cut_where_the_undisturbed_one_is(trial, trained, tmp
 
 def test_a_resnet_at_batch_2_over_30_000_steps_keeps_64_mib_of_tape():
     channels = 7 * 16 + 6 * 32 + 6 * 64  # the stem and eighteen convolutions
-    longest = max(b - a for a, b in loop.stretches(0, [30_000], 2 * channels))
+    longest = max(b - a for a, b in resume.cuts(0, [30_000], 2 * channels))
     assert 60 * 2**20 < longest * 8 * channels <= 64 * 2**20 < 30_000 * 8 * channels
 
 
@@ -160,11 +160,11 @@ def test_the_decay_of_the_layers_changes_no_bit(trial, trained, first, arrays, t
 
 
 def test_the_watcher_is_told_the_step_and_its_loss_after_every_call(trial, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_CALL", 16)
+    monkeypatch.setattr(loop, "_CALL_IMAGES", 16)
     told = []
     folder = trained(trial, tmp_path, (3, 6), lambda step, loss: told.append((step, loss)))
     losses = np.concatenate([load(folder.checkpoint(step)).losses for step in (3, 6)])
-    assert told == [(step, float(losses[step - 1])) for step in (2, 3, 5, 6)]
+    assert told == [(step, float(losses[step - 1])) for step in (1, 3, 5, 6)]
 
 
 def test_a_loss_that_is_not_finite_names_its_step(trial, images, trained, tmp_path):

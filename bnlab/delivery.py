@@ -1,0 +1,161 @@
+"""What is sent to a tracking store, and what waits on disk until it can be.
+
+Trials lie in their folders; what else a delivery needs - which cells of them, where to, and the sweep's own
+record - is a parcel, one JSON file in `<store>/undelivered`. It is written before the delivery is tried, and
+removed when everything has arrived. Sending is idempotent, so a parcel may be tried any number of times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from bnlab.checkpoint import losses
+from bnlab.files import read_json, write_json
+from bnlab.records import Cell, Sweep, first_line, sweep_of
+from bnlab.store import Folder, trial_folder
+
+if TYPE_CHECKING:
+    from bnlab.track import Finished, Store
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is sent of one finished trial.
+
+    Attributes:
+        cells: (phase, decay, drill) to show as runs of their own.
+        way: how their readings were made.
+        tags: where its images came from, and what else its folder does not know.
+    """
+
+    cells: tuple[Cell, ...]
+    way: tuple[int, int, int]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One sweep, to be delivered.
+
+    Attributes:
+        path: of the file; it lies in the store that holds the trials.
+        uri, experiment: where to.
+        trials: those that are finished.
+        sweep: its record, with its failures.
+    """
+
+    path: Path
+    uri: str
+    experiment: str
+    trials: Mapping[str, Asked]
+    sweep: Sweep
+
+    @property
+    def store(self) -> Path:
+        """The folder that holds the trials."""
+        return self.path.parent.parent
+
+    def finished(self) -> Iterator[Finished]:
+        """Gather what is sent of each trial."""
+        for identity, asked in self.trials.items():
+            yield finished(trial_folder(self.store, identity), asked)
+
+
+def finished(folder: Folder, asked: Asked) -> Finished:
+    """Gather what is sent of a finished trial."""
+    from bnlab.track import Finished
+
+    trial, [environment, *_] = folder.trial(), folder.environments()
+    tags = {
+        "threads": str(trial.threads),
+        "checkpoint": str(folder.checkpoint(trial.steps)),
+        **environment,
+        **asked.tags,
+    }
+    return Finished(
+        trial=trial,
+        identity=folder.identity,
+        tags=tags,
+        began_ms=folder.began_ms(),
+        losses=partial(losses, folder),
+        readings=folder.readings(),
+        cells=sorted(asked.cells),
+        way=asked.way,
+        artifacts=folder.histogram_files(),
+    )
+
+
+def send(store: Store, folder: Folder, asked: Asked) -> None:
+    """Send a finished trial, once, whoever else sends it at this moment."""
+    from bnlab import track
+
+    with FileLock(folder.path / "send.lock"):
+        track.log_trial(store, finished(folder, asked))
+
+
+def pack(parcel: Parcel) -> None:
+    """Write a parcel down."""
+    content = asdict(parcel)
+    del content["path"]
+    write_json(parcel.path, content)
+
+
+def waiting(store: Path) -> list[Path]:
+    """List the parcels of a store that have not arrived, oldest first."""
+    return sorted((store / "undelivered").glob("*.json"))
+
+
+def unpack(path: Path) -> Parcel:
+    """Read a parcel.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        raw = read_json(path)
+        trials = {_identity(name): _asked(**own) for name, own in raw.pop("trials").items()}
+        return Parcel(path, trials=trials, sweep=sweep_of(raw.pop("sweep")), **raw)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read: {first_line(error)}") from None
+
+
+def deliver(parcel: Parcel, connect: Callable[[str, str], Store]) -> str:
+    """Send everything of a parcel, and remove it; return why that failed, or nothing.
+
+    The trials that arrive before something fails stay where they arrived.
+    """
+    try:
+        _deliver(parcel, connect(parcel.uri, parcel.experiment))
+    except Exception as error:  # a tracking store may fail in any way
+        return first_line(error)
+    parcel.path.unlink(missing_ok=True)
+    return ""
+
+
+def _deliver(parcel: Parcel, store: Store) -> None:
+    from bnlab import track
+
+    for identity, asked in parcel.trials.items():
+        send(store, trial_folder(parcel.store, identity), asked)
+    for failure in parcel.sweep.failures:
+        track.log_failure(store, failure, {})
+    # Two sweeps of one name must not take each other's run for one that was left open.
+    with FileLock(parcel.path.parent / ".lock"):
+        track.log_sweep(store, parcel.sweep)
+
+
+def _identity(name: str) -> str:
+    if not re.fullmatch("[0-9a-f]{12}", name):
+        raise ValueError(f"a trial's name must be 12 hexadecimal digits, got {name!r}")
+    return name
+
+
+def _asked(cells: Any, way: Any, tags: Any) -> Asked:  # noqa: ANN401
+    return Asked(tuple((phase, decay, drill) for phase, decay, drill in cells), tuple(way), tags)

@@ -1,0 +1,55 @@
+"""What a reader of a sweep's numbers should know of their files: damage, other versions and machines."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+
+from bnlab.store import Folder
+
+
+def notes(trials: Mapping[str, Folder], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Write the notes of a sweep.
+
+    Args:
+        trials: name, for a person -> folder.
+        now: what this process runs on, as `machine.environment` says it.
+
+    Returns:
+        One sentence each; none where there is nothing to say.
+    """
+    return (*_elsewhere(trials.values(), now), *_damage(trials))
+
+
+def _elsewhere(folders: Iterable[Folder], now: Mapping[str, str]) -> Iterator[str]:
+    """Say which trials ran, or run in part, on something else than this process."""
+    found: dict[str, int] = defaultdict(int)
+    for folder in folders:
+        with suppress(OSError, ValueError, KeyError):  # it never began
+            found[differences([*folder.environments(), now])] += 1
+    for difference, count in found.items():
+        if difference:
+            trials = "1 trial was" if count == 1 else f"{count} trials were"
+            yield f"{trials} not trained and measured on this alone: {difference}; last digits may differ"
+
+
+def differences(environments: Iterable[Mapping[str, str]]) -> str:
+    """Name what changed from one environment to the next.
+
+    >>> differences([{"version.keras": "3.14", "cpu": "a"}, {"version.keras": "3.15", "cpu": "a"}])
+    'keras 3.14, then 3.15'
+    """
+    values: dict[str, dict[str, None]] = defaultdict(dict)
+    for environment in environments:
+        for key, value in environment.items():
+            values[key.removeprefix("version.")][value] = None
+    return "; ".join(f"{key} {', then '.join(seen)}" for key, seen in values.items() if len(seen) > 1)
+
+
+def _damage(trials: Mapping[str, Folder]) -> Iterator[str]:
+    for name, folder in trials.items():
+        for file in folder.damaged():
+            original, _, _ = file.rpartition(".damaged")
+            again = "trained" if original.endswith(".npz") else "measured"
+            yield f"{name}: {original} was damaged, is set aside as {file}, and was {again} again"

@@ -1,0 +1,150 @@
+"""Stop when asked: save what is under way, within seconds, in whatever process it runs.
+
+Ctrl-C reaches every process of a terminal, a batch system's signal only the first one, and a process that
+is killed tells nobody. So jobs look at three things between two graph calls: whether they got a signal
+themselves, whether the file that stands for their sweep is gone, and whether their parent is.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+# Names, in the environment of all processes of a sweep, the file that lets them go on.
+_VARIABLE = "BNLAB_SWEEP"
+# Saving takes a second or two; after that whatever still runs is left to itself.
+_PATIENCE_SECONDS = 3.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(Exception):
+    """Work was asked to stop; what was under way is saved."""
+
+
+class _Process:
+    """What this process knows: whether it got a signal, and, of a worker, whose child it began as."""
+
+    asked = threading.Event()
+    parent: int | None = None
+    interrupt: Interrupt | None = None
+
+
+def asked() -> bool:
+    """Whether work in this process is to save and stop."""
+    orphan = _Process.parent not in (None, os.getppid())
+    file = os.environ.get(_VARIABLE)
+    return _Process.asked.is_set() or orphan or (file is not None and not Path(file).exists())
+
+
+def listen() -> None:
+    """Take signals as the wish to stop, in a process that works for a sweep of another one."""
+    if _Process.interrupt is None and _Process.parent is None:
+        _Process.parent = os.getppid()
+        _take_signals()
+
+
+def sweep() -> str:
+    """Name the sweep that this process works for; nothing outside of one."""
+    return Path(os.environ.get(_VARIABLE, "")).name
+
+
+class Interrupt:
+    """A block that a signal does not break off: jobs in it, in any process, save and return by themselves.
+
+    A second signal, or three seconds, end the process at once; nothing that is saved depends on its end.
+
+    Args:
+        folder: gets a file that stands for the sweep while it may go on.
+        tell: told that it stops.
+        leave: ends the process, from another thread; given the exit status.
+    """
+
+    def __init__(self, folder: Path, tell: Callable[[str], None], leave: Callable[[int], None]) -> None:
+        """Name the sweep."""
+        self._file = folder / f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}"
+        self._tell, self._leave = tell, leave
+        self.signal = 0
+
+    @property
+    def sweep(self) -> str:
+        """The name of what goes on in the block, in all its processes."""
+        return self._file.name
+
+    @property
+    def status(self) -> int:
+        """The exit status after the first signal, 130 for Ctrl-C; 0 where there was none."""
+        return 128 + self.signal if self.signal else 0
+
+    def __enter__(self) -> Interrupt:
+        """Begin to listen."""
+        _remove_stale(self._file.parent)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.touch()
+        os.environ[_VARIABLE] = str(self._file)
+        _Process.interrupt = self
+        self._read, self._write = os.pipe()
+        self._before = _take_signals(self._write)
+        self._thread = threading.Thread(target=self._wait, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Listen no longer."""
+        if self._before:
+            signal.set_wakeup_fd(-1)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.write(self._write, b"\0")
+        self._thread.join()
+        os.close(self._read)
+        os.close(self._write)
+        _Process.interrupt = None
+        _Process.asked.clear()
+        del os.environ[_VARIABLE]
+        self._file.unlink(missing_ok=True)
+
+    def _wait(self) -> None:
+        self.signal = self._heard(None)
+        if self.signal:
+            _Process.asked.set()
+            self._file.unlink(missing_ok=True)
+            self._tell("stopping; what is under way is saved first (once more: stop at once)")
+            if self._heard(_PATIENCE_SECONDS) != 0:
+                self._leave(self.status)
+
+    def _heard(self, seconds: float | None) -> int:
+        """Wait for a signal's number, or 0 for the end of the block; -1: neither came in time."""
+        ready, _, _ = select.select([self._read], [], [], seconds)
+        return os.read(self._read, 1)[0] if ready else -1
+
+
+def _take_signals(wake: int | None = None) -> dict:
+    """Make signals set a flag, but for those that are ignored (nohup); return the handlers of before.
+
+    A handler runs between two instructions of Python only, and a graph call may take long. So the system
+    itself also writes a signal's number into `wake`, at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    if wake is not None:
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, lambda *_: _Process.asked.set()) for number in heeded}
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove the files of this machine's sweeps that were killed."""
+    for path in folder.glob(f"{socket.gethostname()}.*.*"):
+        with suppress(PermissionError):  # somebody else's, and alive
+            try:
+                os.kill(int(path.name.split(".")[-2]), 0)
+            except ProcessLookupError:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,134 @@
+"""A signal lets what is under way be saved, in every process of a sweep, and ends the rest in time."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from bnlab import stop
+from bnlab.stop import Interrupt
+
+
+@pytest.fixture
+def left():
+    """The exit statuses that a process would have been ended with."""
+    return []
+
+
+@pytest.fixture
+def interrupt(tmp_path, left):
+    return Interrupt(tmp_path / "sweeps", lambda text: None, left.append)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch):
+    monkeypatch.setattr(stop._Process, "asked", threading.Event())
+    monkeypatch.setattr(stop._Process, "parent", None)
+
+
+def until(condition):
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_breaks_nothing_off_and_is_the_exit_status(interrupt, left, number, status):
+    with interrupt:
+        assert not stop.asked()
+        send(number)
+        until(stop.asked)
+        until(lambda: interrupt.status)
+    assert interrupt.status == status
+    assert left == []
+    assert not stop.asked()
+
+
+def test_without_a_signal_nothing_is_asked_and_handlers_are_as_before(interrupt, tmp_path):
+    before = [signal.getsignal(number) for number in stop._SIGNALS]
+    with interrupt:
+        assert [path.name for path in (tmp_path / "sweeps").iterdir()] == [stop.sweep()]
+    assert interrupt.status == 0
+    assert [signal.getsignal(number) for number in stop._SIGNALS] == before
+    assert list((tmp_path / "sweeps").iterdir()) == []
+    assert stop.sweep() == ""
+
+
+def test_other_processes_see_it_by_the_file_that_is_gone(interrupt):
+    with interrupt:
+        code = "import sys; from bnlab import stop; sys.exit(stop.asked())"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+        send(signal.SIGINT)
+        until(lambda: interrupt.status)
+        until(lambda: subprocess.run([sys.executable, "-c", code], check=False).returncode == 1)
+
+
+def test_what_does_not_end_in_time_is_left(interrupt, left, monkeypatch):
+    monkeypatch.setattr(stop, "_PATIENCE_SECONDS", 0.05)
+    with interrupt:
+        send(signal.SIGINT)
+        until(lambda: left == [130])
+
+
+def test_a_second_signal_ends_it_at_once(interrupt, left):
+    with interrupt:
+        began = time.monotonic()
+        send(signal.SIGINT)
+        until(lambda: interrupt.status)
+        send(signal.SIGINT)
+        until(lambda: left == [130])
+        assert time.monotonic() - began < stop._PATIENCE_SECONDS
+
+
+def test_a_signal_that_is_ignored_stays_so(interrupt):
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupt:
+            send(signal.SIGHUP)
+            time.sleep(0.05)
+            assert not stop.asked()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_worker_stops_when_its_parent_is_gone(monkeypatch):
+    before = {number: signal.getsignal(number) for number in stop._SIGNALS}
+    try:
+        stop.listen()
+        assert not stop.asked()
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        assert stop.asked()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_a_sweep_may_outlive_the_shell_that_started_it(interrupt, monkeypatch):
+    with interrupt:
+        stop.listen()
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        assert not stop.asked()
+
+
+def test_files_of_sweeps_that_were_killed_are_removed(interrupt, tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = interrupt.sweep.rpartition(f".{os.getpid()}.")[0]
+    (tmp_path / "sweeps").mkdir()
+    for name in (f"{host}.{ended.pid}.0", f"{host}.1.0", f"elsewhere.{ended.pid}.0"):
+        (tmp_path / "sweeps" / name).touch()
+    with interrupt:
+        kept = {path.name for path in (tmp_path / "sweeps").iterdir()}
+    assert kept == {f"{host}.1.0", f"elsewhere.{ended.pid}.0", interrupt.sweep}
