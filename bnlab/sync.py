@@ -35,6 +35,8 @@ def _failed(path: Path, uri: str | None) -> bool:
     """Deliver one parcel and tell; return whether it still waits."""
     try:
         parcel = unpack(path)
+    except FileNotFoundError:  # another process has just delivered it
+        return False
     except ValueError as error:
         print(f"bnlab: {error}", file=sys.stderr)
         return True

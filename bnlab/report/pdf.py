@@ -98,6 +98,7 @@ def _words(sweep: Sweep, rows: pd.DataFrame) -> dict[str, Any]:
         "stand_in": found.stand_in,
         "finding": [typeset(sentence) for sentence in found.sentences if sentence != found.stand_in],
         "failures": [_failure(failure) for failure in sweep.failures],
+        "notes": list(sweep.notes),
         "command": sweep.command,
         "machine": _pairs([*sweep.machine.items(), time]),
         "versions": _pairs(sweep.versions.items()),
@@ -200,7 +201,7 @@ def _failure(failure: Failure) -> dict[str, str]:
 
 
 def _moment(started: str) -> datetime:
-    moment = datetime.fromisoformat(started)
+    moment = datetime.fromisoformat(started).replace(microsecond=0)  # a PDF counts in seconds
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -90,7 +90,13 @@ def _reach(uri: str) -> None:
     address = urlparse(uri)
     if address.scheme in ("http", "https"):
         # Any answer will do; a server that accepts and stays silent is as bad as none.
-        requests.get(f"{uri.rstrip('/')}/health", timeout=_REACH_SECONDS)
+        try:
+            requests.get(f"{uri.rstrip('/')}/health", timeout=_REACH_SECONDS)
+        except requests.Timeout:
+            raise ConnectionError(f"it did not answer within {_REACH_SECONDS:g} seconds") from None
+        except requests.ConnectionError as error:
+            refused = "connection refused" if "refused" in str(error) else "no connection"
+            raise ConnectionError(f"it does not answer ({refused})") from None
     elif uri == "sqlite:///" or address.scheme.partition("+")[0] not in _DATABASES:
         raise ValueError(
             "it must be sqlite:///FILE, http(s)://HOST:PORT or another address of a database or server"
