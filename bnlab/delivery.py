@@ -131,10 +131,12 @@ def deliver(parcel: Parcel, connect: Callable[[str, str], Store]) -> str:
 
     The trials that arrive before something fails stay where they arrived.
     """
+    from bnlab import track
+
     try:
         _deliver(parcel, connect(parcel.uri, parcel.experiment))
     except Exception as error:  # a tracking store may fail in any way
-        return first_line(error)
+        return track.told(error)
     parcel.path.unlink(missing_ok=True)
     return ""
 

@@ -159,7 +159,7 @@ def sealed(table: str) -> str:
     r"""Add a table's checksum as its last line.
 
     >>> sealed("a,b\n")[:21]
-    'a,b\n# sha256 41293ffe'
+    'a,b\n# sha256 5be08c96'
     """
     return f"{table}{_LINE}{hashlib.sha256(table.encode()).hexdigest()}\n"
 

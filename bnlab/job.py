@@ -23,7 +23,7 @@ from filelock import Timeout
 from bnlab import machine, stop
 from bnlab.checkpoint import set_damaged_aside
 from bnlab.data import Source, in_sequences, locate
-from bnlab.files import explained
+from bnlab.files import FileError, explained
 from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, unmeasured, wanted
 from bnlab.records import Reading, Trial, first_line, label
 from bnlab.science.histogram import LayerHistogram
@@ -117,8 +117,10 @@ def run(config: DictConfig) -> None:
         except stop.Stopped:
             raise
         except Exception as error:
-            folder.write_status(Status("failed", steps=job.trial.steps, reason=_reason(error)))
-            (folder.path / "error.txt").write_text(traceback.format_exc())
+            # Where not even this can be written, the parent finds the same and says so.
+            with suppress(FileError, OSError):
+                folder.write_status(Status("failed", steps=job.trial.steps, reason=_reason(error)))
+                (folder.path / "error.txt").write_text(traceback.format_exc())
 
 
 @lru_cache

@@ -6,8 +6,10 @@ that it would call (`hydra/launcher=joblib`, `basic`, ...), with the same config
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -17,6 +19,7 @@ from hydra.types import HydraContext, RunMode
 
 from bnlab import job, stop
 from bnlab.compose import Command, hydra_of
+from bnlab.files import explained
 from bnlab.job import Job
 from bnlab.records import first_line
 
@@ -40,7 +43,8 @@ def launcher(command: Command) -> Launch:
                 config=config, hydra_context=context, task_function=job.run
             )
             for done in own.launch([command.overrides[number] for number in numbers], initial_job_idx=0):
-                _ = done.return_value  # raises what the job raised
+                with redirect_stderr(io.StringIO()):  # which Hydra tells more of than a person needs
+                    _ = done.return_value  # raises what the job raised
 
     return launch
 
@@ -111,7 +115,8 @@ def _attempt(launch: Launch, numbers: Sequence[int]) -> str:
     try:
         launch(numbers)
     except (Exception, SystemExit) as error:
-        return f"the launcher stopped: {first_line(error)}"
+        reason = explained(error) if isinstance(error, OSError) else first_line(error)
+        return f"the launcher stopped: {reason}"
     return ""
 
 

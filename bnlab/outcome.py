@@ -14,6 +14,7 @@ from rich.console import Console
 
 from bnlab.checkpoint import layers
 from bnlab.delivery import Parcel, deliver, pack, unpack, waiting
+from bnlab.files import FileError
 from bnlab.job import Job
 from bnlab.machine import environment, machine, versions
 from bnlab.notes import notes
@@ -88,7 +89,10 @@ def close(parcel: Parcel, settings: Settings, console: Console, problems: list[s
     from bnlab import closing
 
     sweep = parcel.sweep
-    pack(parcel)
+    try:
+        pack(parcel)
+    except FileError as error:  # then it must arrive now
+        problems.append(str(error))
     late = _delivered(parcel)
     try:
         _report(parcel, settings, console, stored=not late)

@@ -135,7 +135,7 @@ class Folder:
         """Read how far the trial is; a trial nobody began is waiting."""
         try:
             return Status(**read_json(self.path / "status.json"))
-        except (FileNotFoundError, ValueError, TypeError):  # torn: it is written anew in a moment
+        except (OSError, ValueError, TypeError):  # torn: it is written anew in a moment
             return Status()
 
     def write_status(self, status: Status) -> None:

@@ -9,7 +9,7 @@ Runs are found by tags that hold the trial's identity, and readings keep their t
 changes nothing: MLflow stores a point of equal key, step, value and time once.
 """
 
-from bnlab.track.connect import Store, TrackingError, connect
+from bnlab.track.connect import Store, TrackingError, connect, told
 from bnlab.track.read import read_histograms, read_sweep, table_of
 from bnlab.track.write import Finished, log_failure, log_sweep, log_trial
 
@@ -24,4 +24,5 @@ __all__ = [
     "read_histograms",
     "read_sweep",
     "table_of",
+    "told",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,16 @@ class TrackingError(Exception):
     """The tracking store cannot be used; the message is one line."""
 
 
+def told(error: Exception) -> str:
+    r"""Cut an error of MLflow's down to one line; a database's own word comes before all that surrounds it.
+
+    >>> told(ValueError("(raised by something)\n(sqlite3.OperationalError) disk is full\n[SQL: ...]"))
+    'sqlite3.OperationalError: disk is full'
+    """
+    database = re.search(r"^\((\w+\.\w*Error)\) (.+)$", str(error), re.MULTILINE)
+    return f"{database[1]}: {database[2]}" if database else first_line(error)
+
+
 class Store(NamedTuple):
     """An MLflow experiment, ready to take runs and to give them back."""
 
@@ -49,6 +60,8 @@ def connect(uri: str, experiment: str, create: bool = True) -> Store:
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # Its tracebacks: whatever goes wrong is told in one line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     path = _database(uri)
     try:
         _reach(uri)
@@ -59,7 +72,7 @@ def connect(uri: str, experiment: str, create: bool = True) -> Store:
             client = MlflowClient(uri)
             return Store(client, _experiment(client, experiment, path, create))
     except Exception as error:
-        raise TrackingError(f"track.uri {uri} cannot be used: {first_line(error)}") from error
+        raise TrackingError(f"track.uri {uri} cannot be used: {told(error)}") from error
 
 
 def _experiment(client: MlflowClient, name: str, path: Path | None, create: bool) -> str:
