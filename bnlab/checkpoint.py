@@ -82,23 +82,24 @@ def load(path: Path) -> Checkpoint:
 
 
 def sound(path: Path) -> Checkpoint | None:
-    """Read a checkpoint, or set it aside by name where it cannot be believed."""
-    try:
+    """Read a checkpoint, or set it aside by name where it is damaged."""
+    if _whole(path):
         return load(path)
-    except CheckpointError:
-        _give_up(path)
-        return None
+    set_aside(path)
+    return None
 
 
 def set_damaged_aside(folder: Folder) -> None:
-    """Go through a trial's checkpoints, and rename those that are not as they were written."""
-    for step in folder.checkpoints():
-        path = folder.checkpoint(step)
-        try:
-            with path.open("rb") as file:
-                check_seal(file)
-        except (OSError, DamagedError):
-            _give_up(path)
+    """Find the first checkpoint of a trial that is not as it was written, and rename it.
+
+    Later ones go, the last one first: whenever this is broken off, what is left is a trial that is not over.
+    """
+    steps = folder.checkpoints()
+    damaged = next((step for step in steps if not _whole(folder.checkpoint(step))), None)
+    if damaged is not None:
+        for step in reversed(steps[steps.index(damaged) + 1 :]):
+            folder.checkpoint(step).unlink()
+        set_aside(folder.checkpoint(damaged))
 
 
 def chain(folder: Folder, last: int | None = None) -> Iterator[tuple[int, Checkpoint]]:
@@ -194,10 +195,13 @@ def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None
 
 
-def _give_up(path: Path) -> None:
-    # Without a free file handle nothing can be read, and nothing is damaged.
-    path.open("rb").close()
-    set_aside(path)
+def _whole(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            check_seal(file)
+        except DamagedError:
+            return False
+    return True
 
 
 def _assign(checkpoint: Checkpoint, part: str, variables: Sequence[keras.Variable]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from bnlab.checkpoint import losses
+from bnlab.checkpoint import CheckpointError, losses, set_damaged_aside
 from bnlab.files import read_json, write_json
 from bnlab.records import Cell, Sweep, first_line, sweep_of
 from bnlab.store import Folder, trial_folder
@@ -93,11 +93,19 @@ def finished(folder: Folder, asked: Asked) -> Finished:
 
 
 def send(store: Store, folder: Folder, asked: Asked) -> None:
-    """Send a finished trial, once, whoever else sends it at this moment."""
+    """Send a finished trial, once, whoever else sends it at this moment.
+
+    Raises:
+        CheckpointError: its training loss cannot be read; what is damaged was set aside.
+    """
     from bnlab import track
 
     with FileLock(folder.path / "send.lock"):
-        track.log_trial(store, finished(folder, asked))
+        try:
+            track.log_trial(store, finished(folder, asked))
+        except CheckpointError as error:
+            set_damaged_aside(folder)
+            raise CheckpointError(f"{error}; the command of its sweep trains it again") from None
 
 
 def pack(parcel: Parcel) -> None:

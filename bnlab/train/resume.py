@@ -118,13 +118,14 @@ def _last(folder: Folder, steps: Iterable[int]) -> tuple[int, Checkpoint | None]
 
     Later ones go: each holds the tape since the one before, and there will be another one before.
     """
+    checkpoint.set_damaged_aside(folder)
     have, last, found = set(folder.checkpoints()), 0, None
     for step in steps:
-        candidate = checkpoint.sound(folder.checkpoint(step)) if step in have else None
+        candidate = checkpoint.load(folder.checkpoint(step)) if step in have else None
         if candidate is None or len(candidate.losses) != step - last:
             break
         last, found = step, candidate
-    for step in folder.checkpoints():
+    for step in reversed(folder.checkpoints()):
         if step > last:
             folder.checkpoint(step).unlink()
     return last, found
