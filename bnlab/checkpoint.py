@@ -6,6 +6,7 @@ A checkpoint is one `.npz` file of plain arrays, written whole or not at all:
     optimizer/<variable path>    momentum, counters
     losses, moments              of the steps since the checkpoint before
     columns                      the tape's layout, JSON
+    place                        trial and step: a copied file is not taken for another's
 
 and ends in its checksum: what is not as it was written is set aside, and never trained or measured from.
 The tape is spread over the checkpoints, so each costs what its stretch costs, and moving statistics at
@@ -65,6 +66,7 @@ def save(
     arrays |= {f"optimizer/{v.path}": np.asarray(v) for v in optimizer.variables}
     columns = json.dumps([asdict(column) for column in tape.columns])
     arrays |= {"columns": np.array(columns), "moments": tape.moments, "losses": losses}
+    arrays["place"] = np.array(_place(path))
     with replacing(path, "w+b") as file:
         np.savez(file, allow_pickle=False, **arrays)
         seal(file)
@@ -180,8 +182,7 @@ def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         with path.open("rb") as file:
             check_seal(file)
             with np.load(file, allow_pickle=False) as archive:
-                if missing := {"columns", "losses", "moments"} - set(archive.files):
-                    raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+                _check(archive, path)
                 yield archive
     except (
         DamagedError,
@@ -193,6 +194,18 @@ def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         zipfile.BadZipFile,
     ) as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None
+
+
+def _check(archive: np.lib.npyio.NpzFile, path: Path) -> None:
+    if missing := {"columns", "losses", "moments", "place"} - set(archive.files):
+        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    if (place := str(archive["place"])) != _place(path):
+        raise ValueError(f"it was written as {place}, and lies at {_place(path)}")
+
+
+def _place(path: Path) -> str:
+    """Name the trial and the step of a file by where it lies."""
+    return f"{path.parents[1].name}/{path.stem}"
 
 
 def _whole(path: Path) -> bool:

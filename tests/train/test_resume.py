@@ -18,7 +18,7 @@ DECAYS = (0.5, 0.99)
 @pytest.fixture
 def copied(first, tmp_path):
     """The trial's checkpoints, to be changed."""
-    return Folder(shutil.copytree(first.path, tmp_path / "copy"))
+    return Folder(shutil.copytree(first.path, tmp_path / first.path.name))
 
 
 @pytest.fixture
