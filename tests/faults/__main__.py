@@ -51,8 +51,8 @@ class Driver:
         """Run chains until there were enough kills."""
         for number, kind, optimizer in self._chains():
             reference = self._references[optimizer]
-            shots = self._plan.shots(kind, number, reference)
-            outcome = Chain(reference.line, self._folder / f"chain-{number}").run(shots, reference.facts)
+            chain = Chain(reference.line, self._folder / f"chain-{number}")
+            outcome = chain.run(self._plan.shots(kind, number, reference), lambda r=reference: r.facts)
             with self._lock:
                 self._take(number, kind, optimizer, outcome)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,15 +80,20 @@ class Chain:
         # All are kept to the end: a killed parent's workers may live on.
         self._started, self._processes = ExitStack(), list[Process]()
 
-    def run(self, shots: Iterable[Shot], expected: Facts) -> Outcome:
-        """Fire shots, one per start, until none is left or the sweep has ended; let it end; compare."""
+    def run(self, shots: Iterable[Shot], expected: Callable[[], Facts]) -> Outcome:
+        """Fire shots, one per start, until none is left or the sweep has ended; let it end; compare.
+
+        Args:
+            shots: drawn one by one.
+            expected: gives what an undisturbed sweep leaves; asked for at the end.
+        """
         began, outcome = time.monotonic(), self._outcome
         with self._started:
             if not (any(map(self._fire, shots)) or any(self._undisturbed() for _ in range(RESUMES))):
                 outcome.unfinished = True
             outcome.orphans = self._orphans()
         if not outcome.unfinished:
-            outcome.difference = difference(expected, self._folder)
+            outcome.difference = difference(expected(), self._folder)
         outcome.strays = tuple(strays(self._folder))
         outcome.seconds = time.monotonic() - began
         return outcome

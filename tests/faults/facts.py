@@ -58,7 +58,7 @@ def _checkpoints(store: Path) -> Iterator[tuple[Place, str]]:
     for path in sorted(store.glob("trials/*/checkpoints/*.npz")):
         place = ("checkpoint", path.parts[-3], path.name)
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
         except Exception as error:  # a torn file fails in any way
             yield place, f"cannot be read: {type(error).__name__}"
