@@ -122,7 +122,7 @@ class Interrupt:
             return Fired(hit=False)
         pressed = process.seconds
         process.signal_group(signal.SIGINT)
-        process.until(lambda: not process.members(), _PATIENCE)
+        process.until(lambda: process.status is not None and not process.members(), _PATIENCE)
         answer, left, status = process.seconds - pressed, process.members(), process.status
         process.kill_group()
         return Fired(True, answer, tuple(_complaints(answer, status, left, process.said)))
