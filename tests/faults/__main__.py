@@ -33,8 +33,11 @@ def _run(asked: argparse.Namespace, folder: Path) -> list[tally.Row]:
         print(f"undisturbed, {name}: {reference.seconds:.1f} s, {len(reference.facts)} places", flush=True)
     driver = Driver(asked, folder, references)
     with ThreadPoolExecutor(asked.workers) as pool:
-        for done in [pool.submit(driver.work) for _ in range(asked.workers)]:
-            done.result()
+        try:
+            for done in [pool.submit(driver.work) for _ in range(asked.workers)]:
+                done.result()
+        except KeyboardInterrupt:  # the chains under way come to their end, and count
+            asked.kills = 0
     return driver.rows
 
 

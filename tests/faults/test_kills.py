@@ -79,6 +79,10 @@ def test_the_shots_hit(runs):
     assert len(hit) >= 6
 
 
+def test_a_sweep_comes_to_every_target_but_those_of_a_repaired_failure(runs):
+    assert {name for name, calls in runs[0].calls.items() if not calls} <= {"rename", "delete_tag"}
+
+
 @pytest.fixture
 def copy(runs, folder, tmp_path):
     return shutil.copytree(folder / "undisturbed", tmp_path / "copy")
