@@ -16,8 +16,8 @@ from tests.faults.shots import JOBLIB, AtPoint, AtTime, Interrupt
 
 SHOTS = {
     "points": [
+        AtPoint("execute:before", 729),  # MLflow makes its tables
         AtPoint("savez:half", 9),  # a checkpoint of the first trial
-        AtPoint("replace:before", 16),
         AtPoint("log_batch:half", 2),  # the first cell's curves
         AtPoint("compile:before", 1),  # the report
     ],
