@@ -5,23 +5,28 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-import hydra
-
-from bnlab import compose, job
-
 
 def main() -> NoReturn:
     """Answer a question about configs, or run the jobs of the command line."""
-    arguments = sys.argv[1:]
+    try:
+        sys.exit(_run(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("\nbnlab: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(arguments: list[str]) -> int:
+    # Imported here, so that an interrupt is heard from the first moment.
+    import hydra
+
+    from bnlab import compose, job
+
     if compose.is_question(arguments):
         hydra.main(str(compose.config_folder()), compose.CONFIG, version_base="1.3")(job.run)()
-        sys.exit(0)
+        return 0
     from bnlab import sweep
 
-    try:
-        sys.exit(sweep.run(arguments))
-    except KeyboardInterrupt:
-        sys.exit(sweep.interrupted(sweep.INTERRUPTED))
+    return sweep.run(arguments)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def run(config: DictConfig) -> None:
     folder = job.folder
     folder.path.mkdir(parents=True, exist_ok=True)
     # Two jobs may want one trial: the first trains it, the others wait and measure.
-    with suppress(stop.Stopped, Timeout), folder.alone().acquire(cancel_check=stop.asked):
+    with stop.working(), suppress(stop.Stopped, Timeout), folder.alone().acquire(cancel_check=stop.asked):
         if folder.status().state == "failed":
             return  # in this sweep: its beginning forgets what failed before
         try:

@@ -64,13 +64,14 @@ def run(jobs: Sequence[Job], launch: Launch, tell: Callable[[str], None]) -> str
     Returns:
         What stopped the launcher for good, or nothing.
     """
-    left = _left(jobs)
+    left, idle = _left(jobs), 0
     trouble = _attempt(launch, in_order(jobs, left))
     while not stop.asked():
         before, left = left, _left(jobs)
         begun = [number for number in left if _begun(jobs[number])]
-        # A launcher that began nothing and ended nothing is broken itself.
-        if not left or (left == before and not begun):
+        idle += left == before and not begun
+        # A worker may be killed before it begins; a launcher that twice began nothing is broken itself.
+        if not left or idle > 1:
             break
         reason = f" after {trouble}" if trouble else ""
         tell(f"{len(left)} of {len(jobs)} jobs are launched again{reason}")

@@ -95,7 +95,7 @@ def close(parcel: Parcel, settings: Settings, console: Console, problems: list[s
         problems.append(str(error))
     late = _delivered(parcel)
     try:
-        _report(parcel, settings, console, stored=not late)
+        _report(parcel, settings, console, stored=parcel.path not in late)
     except Exception as error:
         problems.append(f"the report could not be made: {type(error).__name__}: {first_line(error)}")
     console.print(f"dashboard: {closing.dashboard(parcel.uri)}", highlight=False)
@@ -108,23 +108,17 @@ def close(parcel: Parcel, settings: Settings, console: Console, problems: list[s
 
 
 def _delivered(parcel: Parcel) -> dict[Path, str]:
-    """Deliver a parcel, and then what else waits for the same place; return what still waits, and why."""
-    late = {parcel.path: deliver(parcel, connect)}
-    if not late[parcel.path]:
-        for own in _others(parcel):
-            if (own.sweep.name, own.sweep.trials) == (parcel.sweep.name, parcel.sweep.trials):
-                own.path.unlink(missing_ok=True)  # it is the same sweep, which was stopped as it closed
-            else:
-                late[own.path] = deliver(own, connect)
+    """Deliver all that waits for a parcel's place, and it last; return what still waits, and why."""
+    late = {own.path: deliver(own, connect) for own in [*_others(parcel), parcel]}
     return {path: reason for path, reason in late.items() if reason}
 
 
 def _others(parcel: Parcel) -> Iterator[Parcel]:
-    """Read what else waits for the place where a parcel just arrived."""
+    """Read what else waits for the place that a parcel is for."""
     for path in waiting(parcel.store):
         with suppress(ValueError, FileNotFoundError):  # damaged, or just delivered by another process
             other = unpack(path)
-            if (other.uri, other.experiment) == (parcel.uri, parcel.experiment):
+            if path != parcel.path and (other.uri, other.experiment) == (parcel.uri, parcel.experiment):
                 yield other
 
 
@@ -147,8 +141,7 @@ def _from_tracking(parcel: Parcel) -> Rows:
     from bnlab import track
 
     store = connect(parcel.uri, parcel.experiment)
-    _, readings = track.read_sweep(store, parcel.sweep.name)
-    return readings, track.read_histograms(store, parcel.sweep)
+    return track.read_rows(store, parcel.sweep), track.read_histograms(store, parcel.sweep)
 
 
 def _from_disk(parcel: Parcel) -> Rows:

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from uuid import uuid4
 _VARIABLE = "BNLAB_SWEEP"
 # Saving takes a second or two; after that whatever still runs is left to itself.
 _PATIENCE_SECONDS = 3.0
+_LOOK_SECONDS = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -32,6 +34,7 @@ class _Process:
     """What this process knows: whether it got a signal, and, of a worker, whose child it began as."""
 
     asked = threading.Event()
+    working = threading.Lock()
     parent: int | None = None
     interrupt: Interrupt | None = None
 
@@ -44,10 +47,19 @@ def asked() -> bool:
 
 
 def listen() -> None:
-    """Take signals as the wish to stop, in a process that works for a sweep of another one."""
+    """Take signals as the wish to stop, in a process that works for a sweep of another one.
+
+    When that one is gone, this one ends too: after the block of `working` that it is in.
+    """
     if _Process.interrupt is None and _Process.parent is None:
         _Process.parent = os.getppid()
         _take_signals()
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def working() -> threading.Lock:
+    """Name the block in which a process whose parent is gone may still save."""
+    return _Process.working
 
 
 def sweep() -> str:
@@ -123,6 +135,14 @@ class Interrupt:
         """Wait for a signal's number, or 0 for the end of the block; -1: neither came in time."""
         ready, _, _ = select.select([self._read], [], [], seconds)
         return os.read(self._read, 1)[0] if ready else -1
+
+
+def _end_with_parent() -> None:
+    """End a worker that nobody waits for: idle, it would do so only after minutes."""
+    while os.getppid() == _Process.parent:
+        time.sleep(_LOOK_SECONDS)
+    with _Process.working:
+        os._exit(1)
 
 
 def _take_signals(wake: int | None = None) -> dict:

@@ -23,7 +23,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from bnlab.files import DamagedError, read_json, replacing, sealed, set_aside, unsealed, write_json
+from bnlab.files import DamagedError, FileError, read_json, replacing, sealed, set_aside, unsealed, write_json
 from bnlab.records import Reading, Trial
 from bnlab.science.histogram import Histogram, LayerHistogram
 
@@ -88,9 +88,7 @@ class Folder:
     def tidy(self) -> None:
         """Remove what killed writers left unfinished; only while nobody else works on the trial."""
         for path in self.path.rglob(".*"):
-            # Anybody may write a status at any time.
-            if not path.name.startswith(".status"):
-                path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def damaged(self) -> list[str]:
         """List the files that were set aside."""
@@ -139,8 +137,13 @@ class Folder:
             return Status()
 
     def write_status(self, status: Status) -> None:
-        """Say how far the trial is."""
-        write_json(self.path / "status.json", asdict(status), sync=False)
+        """Say how far the trial is; anybody may at any time, also while somebody tidies."""
+        for last in (False, True):
+            try:
+                return write_json(self.path / "status.json", asdict(status), sync=False)
+            except FileError as error:
+                if last or not isinstance(error.__cause__, FileNotFoundError):
+                    raise
 
     def readings(self) -> list[Reading]:
         """Read everything measured so far; a damaged table counts for nothing, and is measured again."""

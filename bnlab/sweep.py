@@ -26,7 +26,7 @@ from bnlab.outcome import FAILED, close, command, connect, record
 from bnlab.settings import Settings, SettingsError
 from bnlab.stop import Interrupt
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT = 2
 # One value for a whole sweep: where things go, and what a process cannot change once it runs.
 _COMMON = ("store", "name", "track", "report", "data", "device", "measure", "train.threads", "train.fresh")
 

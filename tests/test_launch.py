@@ -97,10 +97,16 @@ def test_trials_that_kill_their_worker_also_when_alone_have_failed(jobs, complet
     }
 
 
-def test_a_launcher_that_begins_nothing_is_not_called_again(jobs, complete):
+def test_a_launcher_that_twice_begins_nothing_is_not_called_again(jobs, complete):
     broken = Store(jobs("seed=0,1"), [])
     assert broken.run() == "the launcher stopped: a worker was terminated"
-    assert broken.launched == [[0, 1]]
+    assert broken.launched == [[0, 1], [0, 1]]
+
+
+def test_a_worker_that_is_killed_before_it_begins_is_replaced(jobs, complete):
+    two = Store(jobs("seed=0,1"), [{}, dict.fromkeys((0, 1), "done")])
+    assert two.run() == ""
+    assert two.launched == [[0, 1], [0, 1]]
 
 
 def test_what_never_began_is_launched_again_where_others_ended(jobs, complete):

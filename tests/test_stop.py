@@ -105,6 +105,7 @@ def test_a_signal_that_is_ignored_stays_so(interrupt):
 
 def test_a_worker_stops_when_its_parent_is_gone(monkeypatch):
     before = {number: signal.getsignal(number) for number in stop._SIGNALS}
+    monkeypatch.setattr(stop, "_end_with_parent", lambda: None)
     try:
         stop.listen()
         assert not stop.asked()
@@ -113,6 +114,28 @@ def test_a_worker_stops_when_its_parent_is_gone(monkeypatch):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+ORPHAN = """
+import os, sys, time
+from bnlab import stop
+if os.fork():
+    time.sleep(0.5)
+    os._exit(0)
+stop.listen()
+with stop.working():
+    while not stop.asked():
+        time.sleep(0.01)
+    open("saved", "w").close()
+time.sleep(60)
+open("idle", "w").close()
+"""
+
+
+def test_a_worker_whose_parent_is_gone_saves_and_ends(tmp_path):
+    output = subprocess.Popen([sys.executable, "-c", ORPHAN], cwd=tmp_path, stdout=subprocess.PIPE)
+    output.communicate(timeout=20)  # both have ended when their common output has
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
 
 
 def test_a_sweep_may_outlive_the_shell_that_started_it(interrupt, monkeypatch):

@@ -143,7 +143,7 @@ def test_a_failed_trial_that_succeeds_later_is_one_finished_run(store):
 
 def test_the_latest_sweep_of_a_name_is_read_and_a_missing_one_named(store):
     track.log_sweep(store, sweep(seconds=1.0))
-    track.log_sweep(store, sweep(seconds=2.0))
+    track.log_sweep(store, sweep(seconds=2.0, command="d"))
     track.log_sweep(store, sweep(name="other", seconds=3.0))
     assert track.read_sweep(store, "s")[0].seconds == 2.0
     assert track.read_sweep(store)[0].seconds == 3.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import pandas as pd
 import typst
 from matplotlib.ft2font import FT2Font
 
+from bnlab.files import replacing
 from bnlab.records import Failure, Sweep
 from bnlab.report import pages, sheets
 from bnlab.report.numbers import arrival, best, decays, drills, tables
@@ -53,13 +53,8 @@ def write(sweep: Sweep, readings: pd.DataFrame, path: Path, histograms: Histogra
 
     """
     content = compiled(document(sweep, readings, histograms), _moment(sweep.started))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(content)
     return path
 
 

@@ -10,7 +10,7 @@ changes nothing: MLflow stores a point of equal key, step, value and time once.
 """
 
 from bnlab.track.connect import Store, TrackingError, connect, told
-from bnlab.track.read import read_histograms, read_sweep, table_of
+from bnlab.track.read import read_histograms, read_rows, read_sweep, table_of
 from bnlab.track.write import Finished, log_failure, log_sweep, log_trial
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "log_sweep",
     "log_trial",
     "read_histograms",
+    "read_rows",
     "read_sweep",
     "table_of",
     "told",

@@ -69,6 +69,8 @@ def connect(uri: str, experiment: str, create: bool = True) -> Store:
             raise FileNotFoundError("there is no such database")
         # Processes that make a fresh SQLite store at the same moment break it: one at a time.
         with _lock(path):
+            if path and create and not path.exists():
+                _make(path)
             client = MlflowClient(uri)
             return Store(client, _experiment(client, experiment, path, create))
     except Exception as error:
@@ -89,6 +91,15 @@ def _experiment(client: MlflowClient, name: str, path: Path | None, create: bool
 def _database(uri: str) -> Path | None:
     """Name the file behind a SQLite address."""
     return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:") else None
+
+
+def _make(path: Path) -> None:
+    """Make a database aside and rename it: killed half-way, MLflow leaves one that is never usable again."""
+    aside = path.with_name(f".{path.name}.new")
+    for left in path.parent.glob(f"{aside.name}*"):
+        left.unlink()
+    MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+    aside.replace(path)
 
 
 def _lock(path: Path | None) -> Any:  # noqa: ANN401

@@ -37,8 +37,13 @@ def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataF
         TrackingError: there is no such sweep.
     """
     sweep = sweep_of(json.loads(_text(store, _sweep_run(store, wanted), SWEEP)))
+    return sweep, read_rows(store, sweep)
+
+
+def read_rows(store: Store, sweep: Sweep) -> pd.DataFrame:
+    """Read the readings of all finished trials of a sweep, as `read_sweep` returns them."""
     tables = [_table(store, run, sweep) for run in _trial_runs(store, sweep.trials)]
-    return sweep, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def read_histograms(store: Store, sweep: Sweep) -> dict[str, list[LayerHistogram]]:

@@ -121,13 +121,13 @@ def test_stopped_anywhere_it_goes_on_and_leaves_the_very_same_files(
 ):
     monkeypatch.setattr(loop, "_CALL_IMAGES", 8)  # one step per call
     own = replace(trial, **changes)
-    whole = trained(own, tmp_path / "whole", (1, 3, 6))
+    whole = trained(own, tmp_path / "whole" / "trial", (1, 3, 6))
     for step in stops:
         with pytest.raises(Stopped, match=f"^training stopped at step {step}$"):
-            trained(own, tmp_path / "stopped", (1, 3, 6), at(step))
-        kept = Folder(tmp_path / "stopped")
+            trained(own, tmp_path / "stopped" / "trial", (1, 3, 6), at(step))
+        kept = Folder(tmp_path / "stopped" / "trial")
         assert kept.parts() == ([] if step == 1 else [step])
-    assert files(trained(own, tmp_path / "stopped", (1, 3, 6))) == files(whole)
+    assert files(trained(own, tmp_path / "stopped" / "trial", (1, 3, 6))) == files(whole)
 
 
 def test_a_stop_at_the_last_step_is_the_end(trial, trained, tmp_path):
@@ -138,7 +138,8 @@ def test_long_stretches_are_saved_on_the_way(trial, trained, first, tmp_path, mo
     monkeypatch.setattr(loop, "_CALL_IMAGES", 8)
     monkeypatch.setattr(loop, "_PART_SECONDS", 0.0)
     seen = []
-    folder = trained(trial, tmp_path, (1, 3, 6), lambda step, loss: seen.append(Folder(tmp_path).parts()))
+    path = tmp_path / first.path.name
+    folder = trained(trial, path, (1, 3, 6), lambda step, loss: seen.append(Folder(path).parts()))
     assert seen == [[], [], [2], [], [4], [5]]
     assert files(folder) == files(first)
 
@@ -148,11 +149,12 @@ def test_a_damaged_part_is_set_aside_and_its_steps_are_trained_again(
     trial, trained, first, tmp_path, steps_run, harm, damage, monkeypatch
 ):
     monkeypatch.setattr(loop, "_CALL_IMAGES", 8)
+    path = tmp_path / first.path.name
     with pytest.raises(Stopped):
-        trained(trial, tmp_path, (1, 3, 6), at(4))
-    damage(Folder(tmp_path).part(4), harm)
+        trained(trial, path, (1, 3, 6), at(4))
+    damage(Folder(path).part(4), harm)
     steps_run.clear()
-    folder = trained(trial, tmp_path, (1, 3, 6))
+    folder = trained(trial, path, (1, 3, 6))
     assert steps_run == [4, 5, 6]
     assert folder.damaged() == ["parts/00000004.npz.damaged"]
     assert {name: bytes_ for name, bytes_ in files(folder).items() if "damaged" not in name} == files(first)
