@@ -126,7 +126,7 @@ def test_a_sweep_sees_only_what_it_asked_for(store):
     track.log_sweep(store, sweep(decays=(0.9,)))
     _, rows = track.read_sweep(store)
     assert set(rows["decay"].dropna()) == {0.9}
-    track.log_sweep(store, sweep(phases=(False,)))
+    track.log_sweep(store, sweep(phases=(False,), seconds=2.0))
     _, rows = track.read_sweep(store)
     assert not rows["phase"].any()
 
