@@ -21,6 +21,15 @@ _PHRASES = {
 }
 
 
+def short(text: str, most: int = 300) -> str:
+    """Cut a text that a file or command line brought to what fits into a line.
+
+    >>> short("batch_size"), short("batch_size", 6)
+    ('batch_size', 'batch…')
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def nearest(word: str, choices: Sequence[str]) -> str:
     """Phrase a suggestion: the nearest valid word, or all of them."""
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
@@ -51,7 +60,7 @@ def _described(error: Any, keys: Sequence[str]) -> str:  # noqa: ANN401
     rule = error["msg"]
     for theirs, ours in _PHRASES.items():
         rule = rule.replace(theirs, ours)
-    return f"{key} {rule}, got {error['input']!r}"
+    return f"{key} {rule}, got {short(repr(error['input']))}"
 
 
 def _without_tag(location: tuple) -> tuple:
