@@ -219,3 +219,12 @@ def first_line(error: BaseException) -> str:
     """Cut an error down to the line that a person reads."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def said(error: BaseException) -> str:
+    r"""Put an error on one line, whatever name of a file or layer it repeats.
+
+    >>> said(ValueError("no file a\nb"))
+    'no file a b'
+    """
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in str(error)).split())

@@ -1,24 +1,32 @@
-"""Read sweeps and their readings back from MLflow: all that a report knows."""
+"""Read sweeps and their readings back from MLflow: all that a report knows.
+
+A server may be shared, so what it holds is checked before anything is made of it.
+"""
 
 from __future__ import annotations
 
-import json
+import math
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from mlflow.entities import Run
+from pydantic import TypeAdapter, ValidationError
 
-from bnlab.records import Failure, Reading, Sweep, made_so
+from bnlab.records import Reading, Sweep, first_line, made_so
 from bnlab.science.histogram import LayerHistogram
 from bnlab.store import parse_histograms, parse_readings
 from bnlab.track.connect import Store, TrackingError
 from bnlab.track.write import HISTOGRAMS, READINGS, SWEEP
 
 _PAGE = 1000
+_MOST_BYTES = 64 * 2**20
+_SWEEP = TypeAdapter(Sweep)
 
 
 def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataFrame]:
@@ -34,21 +42,92 @@ def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataF
         else tells trials apart.
 
     Raises:
-        TrackingError: there is no such sweep.
+        TrackingError: there is no such sweep, or what is stored of it is damaged.
     """
-    sweep = _record(json.loads(_text(store, _sweep_run(store, wanted), SWEEP)))
+    run = _sweep_run(store, wanted)
+    with _checked(SWEEP, run):
+        sweep = _sound(_SWEEP.validate_json(_text(store, run, SWEEP)))
     tables = [_table(store, run, sweep) for run in _trial_runs(store, sweep.trials)]
     return sweep, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def read_histograms(store: Store, sweep: Sweep) -> dict[str, list[LayerHistogram]]:
-    """Read the histograms of a sweep's finished trials: trial -> rows, for those that have some."""
+    """Read the histograms of a sweep's finished trials: trial -> rows, for those that have some.
+
+    Raises:
+        TrackingError: what is stored is damaged.
+    """
     runs = {run.data.tags["bnlab.trial"]: run for run in _trial_runs(store, sweep.trials)}
     return {
-        trial: parse_histograms(_text(store, runs[trial], HISTOGRAMS))
-        for trial in sweep.trials
-        if trial in runs and _has(store, runs[trial], HISTOGRAMS)
+        trial: rows for trial in sweep.trials if trial in runs and (rows := _histograms(store, runs[trial]))
     }
+
+
+def _histograms(store: Store, run: Run) -> list[LayerHistogram]:
+    with _checked(HISTOGRAMS, run):
+        there = any(file.path == HISTOGRAMS for file in store.client.list_artifacts(run.info.run_id))
+        return [_counted(row) for row in parse_histograms(_text(store, run, HISTOGRAMS))] if there else []
+
+
+@contextmanager
+def _checked(what: str, run: Run) -> Iterator[None]:
+    """Turn whatever damage raises into one line that names what is damaged."""
+    try:
+        yield
+    except Exception as error:  # the file may hold anything, and a server may answer anything
+        raise TrackingError(f"{what} of run {run.info.run_id} is damaged: {_why(error)[:200]}") from error
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False)[0]
+        return f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()
+    return f"no {error}" if isinstance(error, KeyError) else first_line(error)
+
+
+def _sound(sweep: Sweep) -> Sweep:
+    """Check what types do not tell.
+
+    Raises:
+        ValueError: a value that no sweep has.
+    """
+    datetime.fromisoformat(sweep.started)
+    rules = {
+        "seconds": 0 <= sweep.seconds < math.inf,
+        "trained": 0 <= sweep.trained <= len(sweep.trials),
+        "decays": all(0 <= decay < 1 for decay in sweep.decays),
+        "measured": set(sweep.trials) <= sweep.measured.keys(),
+        "layers": all(1 <= calls < 2**31 for own in sweep.layers.values() for _, calls in own),
+    }
+    if broken := [name for name, holds in rules.items() if not holds]:
+        raise ValueError(f"{', '.join(broken)} cannot be, got {str(getattr(sweep, broken[0]))[:80]}")
+    return sweep
+
+
+def _possible(reading: Reading) -> Reading:
+    """Check that a reading can have been made.
+
+    Raises:
+        ValueError: a count below one or beyond any run, a decay out of range, phase false without one.
+    """
+    counts = reading.step, reading.samples_seen, reading.eval_batch_size, reading.images
+    decay = reading.phase if reading.decay is None else 0 <= reading.decay < 1
+    if not decay or not all(1 <= count < 2**53 for count in counts):
+        raise ValueError(f"a reading cannot be: {reading}")
+    return reading
+
+
+def _counted(row: LayerHistogram) -> LayerHistogram:
+    """Check that a histogram can have been counted.
+
+    Raises:
+        ValueError: negative or too many counts, or ends that are none.
+    """
+    own = row.histogram
+    ends = own.low <= own.high < math.inf and own.low > -math.inf if own.n else True
+    if not ends or row.step < 1 or not all(0 <= count < 2**53 for count in (*own.counts, own.not_finite)):
+        raise ValueError(f"a histogram of {row.layer} at step {row.step} cannot be")
+    return row
 
 
 def _asked(reading: Reading, sweep: Sweep, way: tuple[int, int, int]) -> bool:
@@ -60,9 +139,9 @@ def _asked(reading: Reading, sweep: Sweep, way: tuple[int, int, int]) -> bool:
 
 def _sweep_run(store: Store, wanted: str | None) -> Run:
     runs = store.client.search_runs([store.experiment], "tags.`bnlab.kind` = 'sweep'", max_results=5000)
-    found = [run for run in runs if wanted in (None, run.data.tags["bnlab.sweep"], run.info.run_id)]
+    found = [run for run in runs if wanted in (None, run.data.tags.get("bnlab.sweep"), run.info.run_id)]
     if not found:
-        names = sorted({run.data.tags["bnlab.sweep"] for run in runs})
+        names = sorted({run.data.tags.get("bnlab.sweep", run.info.run_id) for run in runs})
         raise TrackingError(
             f"no sweep {wanted or ''} is stored there; stored are: {', '.join(names) or 'none'}"
         )
@@ -80,7 +159,7 @@ def _trial_runs(store: Store, trials: tuple[str, ...]) -> Iterable[Run]:
             page_token=token,
         )
         for run in page:
-            if (trial := run.data.tags["bnlab.trial"]) in wanted:
+            if (trial := run.data.tags.get("bnlab.trial")) in wanted:
                 wanted.remove(trial)  # one run each, the latest
                 yield run
         if not (token := page.token):
@@ -88,37 +167,38 @@ def _trial_runs(store: Store, trials: tuple[str, ...]) -> Iterable[Run]:
 
 
 def _table(store: Store, run: Run, sweep: Sweep) -> pd.DataFrame:
-    params, tags = run.data.params, run.data.tags
-    way = sweep.measured[tags["bnlab.trial"]]
-    readings = parse_readings(_text(store, run, READINGS))
+    with _checked(READINGS, run):
+        readings = [_possible(reading) for reading in parse_readings(_text(store, run, READINGS))]
+        own = _trial(run, sweep)
+    way = sweep.measured[own["trial"]]
     table = pd.DataFrame([asdict(reading) for reading in readings if _asked(reading, sweep, way)])
-    own = {
-        "trial": tags["bnlab.trial"],
-        "task": ", ".join(filter(None, [params["task"], sweep.variants.get(tags["bnlab.trial"])])),
-        "norm": params["norm"],
-        "batch_size": int(params["batch_size"]),
-        "seed": int(params["seed"]),
-        "source": tags["data.source"],
-        "stand_in": tags["data.stand_in"] == "true",
-        "steps": int(params["steps"]),
-    }
     return pd.concat([pd.DataFrame(own, index=table.index), table], axis=1)
 
 
-def _has(store: Store, run: Run, name: str) -> bool:
-    return any(file.path == name for file in store.client.list_artifacts(run.info.run_id))
+def _trial(run: Run, sweep: Sweep) -> dict[str, Any]:
+    """Say which trial a run is of, in the columns of its readings."""
+    params, tags = run.data.params, run.data.tags
+    trial, numbers = (
+        tags["bnlab.trial"],
+        {name: int(params[name]) for name in ("batch_size", "seed", "steps")},
+    )
+    if not all(0 <= number < 2**53 for number in numbers.values()):
+        raise ValueError(f"a trial cannot be: {numbers}")
+    return {
+        "trial": trial,
+        "task": ", ".join(filter(None, [params["task"], sweep.variants.get(trial)])),
+        "norm": params["norm"],
+        "batch_size": numbers["batch_size"],
+        "seed": numbers["seed"],
+        "source": tags["data.source"],
+        "stand_in": tags["data.stand_in"] == "true",
+        "steps": numbers["steps"],
+    }
 
 
 def _text(store: Store, run: Run, name: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        return Path(store.client.download_artifacts(run.info.run_id, name, folder)).read_text()
-
-
-def _record(raw: dict[str, Any]) -> Sweep:
-    failures = tuple(Failure(**failure) for failure in raw.pop("failures"))
-    measured = {trial: tuple(way) for trial, way in raw.pop("measured").items()}
-    layers = {trial: tuple(map(tuple, own)) for trial, own in raw.pop("layers", {}).items()}
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
-    }
-    return Sweep(**values, measured=measured, layers=layers, failures=failures)
+        path = Path(store.client.download_artifacts(run.info.run_id, name, folder))
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it must have {_MOST_BYTES} bytes at most, got {path.stat().st_size}")
+        return path.read_text("utf-8")
