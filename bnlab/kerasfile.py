@@ -120,6 +120,8 @@ def _check_links(weights: bytes) -> None:
                 part = group[name]
                 if isinstance(part, h5py.Dataset) and (part.external or part.is_virtual):
                     raise ValueError(f"its weights {name} lie in another file")
+                if isinstance(part, h5py.Dataset) and part.nbytes > len(weights):
+                    raise ValueError(f"its weights {name} claim {part.nbytes} bytes of {len(weights)}")
                 if isinstance(part, h5py.Group) and part.id not in seen:
                     seen.add(part.id)
                     left.append(part)

@@ -62,9 +62,9 @@ class _Bytes(np.ndarray):
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, kind, by_column, content = state
-        if not isinstance(kind, _ByteType):
-            raise TypeError("no bytes")
-        super().__setstate__((1, shape, np.dtype("u1"), by_column, content))
+        if not isinstance(kind, _ByteType) or by_column:
+            raise _Refused("the pickle builds an array that is not one of bytes, row by row")
+        super().__setstate__((1, shape, np.dtype("u1"), False, content))
 
 
 def _empty(*_: object) -> np.ndarray:
