@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from bnlab.records import said
 from bnlab.settings import Settings, SettingsError, nearest, parse, short
 from bnlab.settings.norms import options, owners
 
@@ -81,7 +82,7 @@ def compose(arguments: list[str]) -> Command:
     except RecursionError:
         raise SettingsError("configs must not be nested so deep, nor refer to themselves") from None
     except Exception as error:  # a config file may hold anything, and Hydra raises whatever it stumbles on
-        raise SettingsError(_explained(str(error)) or f"no config: {type(error).__name__}") from None
+        raise SettingsError(said(_explained(str(error))) or f"no config: {type(error).__name__}") from None
 
 
 @contextmanager
@@ -166,7 +167,7 @@ def _explained(message: str) -> str:
         group, option = found.groups()
         options = re.findall(r"^\t(\S+)$", message, re.MULTILINE)
         return f"{group}={option} is not an option; {nearest(option, options)}"
-    return short(" ".join(message.split()))
+    return short(said(message))
 
 
 def _unknown(key: str) -> str:

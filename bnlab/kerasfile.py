@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnlab.records import first_line
 from bnlab.store import replacing
 
 if TYPE_CHECKING:
@@ -52,7 +51,8 @@ def open_model(path: Path) -> keras.Model:
 def _reason(error: Exception) -> str:
     """Cut Keras's message down to the line that says why; at length it tells in which layer first."""
     reason = str(error).rpartition("Exception encountered: ")[2]
-    return first_line(Exception(reason)) if reason.strip() else type(error).__name__
+    lines = [line for line in reason.splitlines() if line.strip()] or [type(error).__name__]
+    return lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
 
 
 def _check(path: Path) -> None:
@@ -73,14 +73,16 @@ def _check(path: Path) -> None:
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:
     names = [member.filename for member in members]
-    known = [
-        name for name in names if name in (CONFIG, WEIGHTS, "metadata.json") or name.startswith("assets/")
-    ]
-    if len(set(names)) < len(names) or known != names or not {CONFIG, WEIGHTS} <= set(names):
+    own = [name for name in names if not name.startswith("assets/") or ".." in name]
+    if len(set(names)) < len(names) or not {CONFIG, WEIGHTS} <= set(own) <= {
+        CONFIG,
+        WEIGHTS,
+        "metadata.json",
+    }:
         raise ValueError(
             f"it must hold {CONFIG}, {WEIGHTS}, metadata.json and assets, once each, got {names}"
         )
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+    if any((member.compress_type, member.file_size) != (0, member.compress_size) for member in members):
         raise ValueError("its parts must not be compressed; Keras writes them as they are")
 
 

@@ -221,7 +221,7 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def said(error: BaseException) -> str:
+def said(error: BaseException | str) -> str:
     r"""Put an error on one line, whatever name of a file or layer it repeats.
 
     >>> said(ValueError("no file a\nb"))

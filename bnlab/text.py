@@ -129,9 +129,10 @@ def _read(path: Path, variable: Any) -> np.ndarray:  # noqa: ANN401
     words = content.split(";") if content else []
     if len(words) != wanted:
         raise StatisticsError(f"{what} must have {wanted} values, got {len(words)}")
+    numbers = np.array([_number(word, what) for word in words])
     with np.errstate(over="ignore"):  # too large a number becomes infinite, which is refused below
-        values = np.array([_number(word, what) for word in words]).astype(np.asarray(variable).dtype)
-    may = np.isfinite(values) & ((values >= 0) | (variable.name != "moving_variance"))
+        values = numbers.astype(np.asarray(variable).dtype)
+    may = np.isfinite(values) & ((numbers >= 0) | (variable.name != "moving_variance"))
     if not may.all():
         raise StatisticsError(
             f"{what} must be finite, and variances not negative, got {words[np.argmin(may)].strip()[:40]}"

@@ -1,54 +1,24 @@
 """Every damaged or hostile input ends in one line, soon: nothing in it runs, nothing wrong goes for right."""
 
 import resource
-import signal
-from contextlib import contextmanager
+import shutil
+import sys
 
+import keras
 import numpy as np
 import pytest
 
+from bnlab import fold, statistics
+from bnlab.compose import compose
 from bnlab.data import DataError
 from bnlab.data.decode import decode_batch, decode_idx, decode_npz, read_members
-from tests.faults import data_files
+from bnlab.settings import SettingsError
+from tests.faults import data_files, endings, model_files, texts
 from tests.faults.corpus import MIB, PLANTED
 from tests.faults.data_files import LABELS, MEMBERS, PIXELS, PLANES
 
-SECONDS = 10
-"""Far more than any case takes, on a busy machine; a hang or a bomb takes longer."""
 MEMORY = 400 * MIB
 """What a decoder may need at most: no case has more than a MiB of content, bombs have a GiB."""
-
-
-@contextmanager
-def soon():
-    """Stop what takes too long."""
-
-    def stop(*_):
-        raise TimeoutError(f"not done after {SECONDS} seconds")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def problem(case, read, same, errors):
-    """What is wrong with the way in which a case ends; empty when it is refused in one line, or harmless."""
-    try:
-        with soon():
-            result = read(case.content)
-    except errors as error:
-        line = str(error)
-        fine = "\n" not in line and line.startswith("the file: ") and len(line) < 1000
-        return "" if fine else f"{case.name}: says {line!r}"
-    except Exception as error:
-        return f"{case.name}: raises {type(error).__name__}: {error}"
-    if not case.harmless:
-        return f"{case.name}: is accepted"
-    return "" if same(result) else f"{case.name}: another result"
 
 
 DECODERS = {
@@ -88,7 +58,98 @@ def test_damaged_images_are_refused(kind, tmp_path, monkeypatch):
     sound, cases, read, same = DECODERS[kind]
     assert same(read(sound))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    problems = [problem(case, read, same, DataError) for case in cases()]
-    assert [found for found in problems if found] == []
+    problems = [endings.of_reading(case, read, same, DataError, "the file: ") for case in cases()]
+    assert "\n".join(filter(None, problems)) == ""
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY
     assert not (tmp_path / PLANTED).exists()
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """The parts of a sound Keras model."""
+    return model_files.sound_parts(tmp_path_factory.mktemp("sound"))
+
+
+def weights(path):
+    return [value.tobytes() for value in keras.saving.load_model(path, compile=False).get_weights()]
+
+
+def test_damaged_models_are_refused(parts, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model, out = tmp_path / "model.keras", tmp_path / "out.keras"
+
+    def run(content):
+        model.write_bytes(content)
+        return fold.main([str(model), str(out)])
+
+    assert run(model_files.packed(parts)) == 0
+    sound = weights(out)
+    problems = []
+    for case in model_files.model_cases(parts):
+        out.unlink(missing_ok=True)
+        capsys.readouterr()
+        problems.append(endings.of_command(case, run, lambda: weights(out) == sound, capsys))
+    assert "\n".join(filter(None, problems)) == ""
+    assert not list(tmp_path.parent.rglob(PLANTED))
+    assert "antigravity" not in sys.modules
+
+
+def lay(folder, files):
+    """Make a folder anew: name -> content, None for a folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).mkdir() if content is None else (folder / name).write_bytes(content)
+
+
+def test_damaged_statistics_are_refused(parts, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder, model, out = tmp_path / "text", tmp_path / "model.keras", tmp_path / "out.keras"
+    model.write_bytes(model_files.packed(parts))
+
+    def run(files):
+        lay(folder, files)
+        return statistics.main(["import", str(folder), str(model), str(out)])
+
+    assert run(texts.SOUND_STATISTICS) == 0
+    sound = weights(out)
+    problems = []
+    for case in texts.statistics_cases():
+        capsys.readouterr()
+        problems.append(endings.of_command(case, run, lambda: weights(out) == sound, capsys, str(folder)))
+    assert "\n".join(filter(None, problems)) == ""
+
+
+@pytest.mark.parametrize("damage", ["a Lambda", "an external link", "a bit of the kernel", "no config"])
+def test_statistics_are_read_from_no_damaged_model(parts, damage, tmp_path, capsys):
+    [case] = [case for case in model_files.model_cases(parts) if case.name == damage]
+    model = tmp_path / "model.keras"
+    model.write_bytes(case.content)
+
+    def run(_):
+        return statistics.main(["export", str(model), str(tmp_path / "text")])
+
+    assert endings.of_command(case, run, bool, capsys, str(model)) == ""
+    assert not (tmp_path / "text").exists()
+
+
+def test_damaged_configs_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "task").mkdir()
+
+    def read(content):
+        (tmp_path / "task" / "evil.yaml").write_bytes(content)
+        return compose(["--config-dir", str(tmp_path), "task=evil"]).settings
+
+    sound = read(texts.SOUND_CONFIG)
+    cases = texts.config_cases()
+    problems = [endings.of_reading(case, read, sound.__eq__, SettingsError) for case in cases]
+    assert "\n".join(filter(None, problems)) == ""
+    assert not list(tmp_path.rglob(PLANTED))
+
+
+def test_damaged_words_of_a_command_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cases = texts.override_cases()
+    problems = [endings.of_reading(case, lambda word: compose([word]), bool, SettingsError) for case in cases]
+    assert "\n".join(filter(None, problems)) == ""
