@@ -149,7 +149,8 @@ def _appendix(rows: pd.DataFrame, histograms: Histograms) -> Iterator[Picture]:
     trials = rows.drop_duplicates("trial").set_index("trial")
     for trial, counted in histograms.items():
         own = trials.loc[trial]
-        yield from pictures(f"{own['task']} {own['norm']} b{own['batch_size']} s{own['seed']}", counted)
+        legible = [replace(row, layer=_text(row.layer)) for row in counted]
+        yield from pictures(f"{own['task']} {own['norm']} b{own['batch_size']} s{own['seed']}", legible)
 
 
 def _kinds(table: pd.DataFrame) -> str:

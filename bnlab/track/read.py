@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from mlflow.entities import Run
 from pydantic import TypeAdapter, ValidationError
 
 from bnlab.records import Reading, Sweep, first_line, made_so
-from bnlab.science.histogram import LayerHistogram
+from bnlab.science.histogram import KINDS, Histogram, LayerHistogram
 from bnlab.store import parse_histograms, parse_readings
 from bnlab.track.connect import Store, TrackingError
 from bnlab.track.write import HISTOGRAMS, READINGS, SWEEP
 
+Record = TypeVar("Record", Sweep, Reading, LayerHistogram, Histogram)
+
 _PAGE = 1000
 _MOST_BYTES = 64 * 2**20
+_MANY = 2**53
 _SWEEP = TypeAdapter(Sweep)
 
 
@@ -86,48 +89,44 @@ def _why(error: Exception) -> str:
 
 
 def _sound(sweep: Sweep) -> Sweep:
-    """Check what types do not tell.
-
-    Raises:
-        ValueError: a value that no sweep has.
-    """
-    datetime.fromisoformat(sweep.started)
+    """Check of a sweep what types do not tell."""
     rules = {
+        "started": datetime.fromisoformat(sweep.started).year > 1,
         "seconds": 0 <= sweep.seconds < math.inf,
         "trained": 0 <= sweep.trained <= len(sweep.trials),
         "decays": all(0 <= decay < 1 for decay in sweep.decays),
         "measured": set(sweep.trials) <= sweep.measured.keys(),
-        "layers": all(1 <= calls < 2**31 for own in sweep.layers.values() for _, calls in own),
+        "layers": all(1 <= calls < _MANY for own in sweep.layers.values() for _, calls in own),
     }
-    if broken := [name for name, holds in rules.items() if not holds]:
-        raise ValueError(f"{', '.join(broken)} cannot be, got {str(getattr(sweep, broken[0]))[:80]}")
-    return sweep
+    return _holding(sweep, rules)
 
 
 def _possible(reading: Reading) -> Reading:
-    """Check that a reading can have been made.
-
-    Raises:
-        ValueError: a count below one or beyond any run, a decay out of range, phase false without one.
-    """
-    counts = reading.step, reading.samples_seen, reading.eval_batch_size, reading.images
-    decay = reading.phase if reading.decay is None else 0 <= reading.decay < 1
-    if not decay or not all(1 <= count < 2**53 for count in counts):
-        raise ValueError(f"a reading cannot be: {reading}")
-    return reading
+    """Check that a reading can have been made: counts of a run's size, phase false at a decay."""
+    counts = ("step", "samples_seen", "eval_batch_size", "images")
+    rules = {name: 1 <= getattr(reading, name) < _MANY for name in counts}
+    rules["decay"] = reading.phase if reading.decay is None else 0 <= reading.decay < 1
+    return _holding(reading, rules)
 
 
 def _counted(row: LayerHistogram) -> LayerHistogram:
-    """Check that a histogram can have been counted.
+    """Check that a histogram can have been counted."""
+    own = row.histogram
+    _holding(row, {"step": 1 <= row.step < _MANY, "kind": row.kind in KINDS})
+    counts = all(0 <= count < _MANY for count in (*own.counts, own.not_finite))
+    _holding(own, {"counts": counts, "low": not own.n or -math.inf < own.low <= own.high < math.inf})
+    return row
+
+
+def _holding(record: Record, rules: Mapping[str, bool]) -> Record:
+    """Give a record back whose values keep their rules.
 
     Raises:
-        ValueError: negative or too many counts, or ends that are none.
+        ValueError: one of them does not.
     """
-    own = row.histogram
-    ends = own.low <= own.high < math.inf and own.low > -math.inf if own.n else True
-    if not ends or row.step < 1 or not all(0 <= count < 2**53 for count in (*own.counts, own.not_finite)):
-        raise ValueError(f"a histogram of {row.layer} at step {row.step} cannot be")
-    return row
+    if broken := [name for name, holds in rules.items() if not holds]:
+        raise ValueError(f"{broken[0]} cannot be {str(getattr(record, broken[0]))[:80]}")
+    return record
 
 
 def _asked(reading: Reading, sweep: Sweep, way: tuple[int, int, int]) -> bool:
@@ -143,7 +142,7 @@ def _sweep_run(store: Store, wanted: str | None) -> Run:
     if not found:
         names = sorted({run.data.tags.get("bnlab.sweep", run.info.run_id) for run in runs})
         raise TrackingError(
-            f"no sweep {wanted or ''} is stored there; stored are: {', '.join(names) or 'none'}"
+            f"no sweep {wanted or ''} is stored there; stored are: {', '.join(names)[:300] or 'none'}"
         )
     return max(found, key=lambda run: run.info.end_time or 0)
 
@@ -169,6 +168,7 @@ def _trial_runs(store: Store, trials: tuple[str, ...]) -> Iterable[Run]:
 def _table(store: Store, run: Run, sweep: Sweep) -> pd.DataFrame:
     with _checked(READINGS, run):
         readings = [_possible(reading) for reading in parse_readings(_text(store, run, READINGS))]
+    with _checked("the trial", run):
         own = _trial(run, sweep)
     way = sweep.measured[own["trial"]]
     table = pd.DataFrame([asdict(reading) for reading in readings if _asked(reading, sweep, way)])
@@ -182,7 +182,7 @@ def _trial(run: Run, sweep: Sweep) -> dict[str, Any]:
         tags["bnlab.trial"],
         {name: int(params[name]) for name in ("batch_size", "seed", "steps")},
     )
-    if not all(0 <= number < 2**53 for number in numbers.values()):
+    if not all(0 <= number < _MANY for number in numbers.values()):
         raise ValueError(f"a trial cannot be: {numbers}")
     return {
         "trial": trial,
