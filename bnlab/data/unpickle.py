@@ -64,7 +64,7 @@ class _Bytes(np.ndarray):
         _, shape, kind, by_column, content = state
         if not isinstance(kind, _ByteType) or by_column:
             raise _Refused("the pickle builds an array that is not one of bytes, row by row")
-        super().__setstate__((1, shape, np.dtype("u1"), np.False_, content))
+        super().__setstate__((1, shape, np.dtype("u1"), False, content))  # type: ignore[arg-type]
 
 
 def _empty(*_: object) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bnlab.records import said
+
 
 class SettingsError(Exception):
     """A setting is unknown or out of range; the message is one line for a person."""
@@ -39,7 +41,7 @@ def nearest(word: str, choices: Sequence[str]) -> str:
 def one_line(error: ValidationError, keys: Sequence[str]) -> str:
     """Say of the first error: the key, the rule, the value received; and how many more there are."""
     first, *more = error.errors(include_url=False)
-    text = _described(first, keys)
+    text = short(said(_described(first, keys)), 600)
     return f"{text} (and {len(more)} more)" if more else text
 
 

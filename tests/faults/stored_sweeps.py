@@ -37,7 +37,6 @@ def sweep_cases(sweep):
     """Records of a sweep: no JSON, other types, values that cannot be."""
     own = json.loads(sweep)
     texts = {
-        "": b"",
         "brace": b"{",
         "list": b"[]",
         "null": b"null",

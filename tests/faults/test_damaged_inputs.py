@@ -1,8 +1,10 @@
 """Every damaged or hostile input ends in one line, soon: nothing in it runs, nothing wrong goes for right."""
 
+import json
 import resource
 import shutil
 import sys
+from collections import Counter
 
 import keras
 import numpy as np
@@ -12,8 +14,11 @@ from bnlab import fold, statistics
 from bnlab.compose import compose
 from bnlab.data import DataError
 from bnlab.data.decode import decode_batch, decode_idx, decode_npz, read_members
+from bnlab.records import Reading
+from bnlab.science.histogram import Histogram, LayerHistogram
 from bnlab.settings import SettingsError
-from tests.faults import data_files, endings, model_files, texts
+from bnlab.store import histograms_table, readings_table
+from tests.faults import data_files, endings, model_files, stored_sweeps, texts
 from tests.faults.corpus import MIB, PLANTED
 from tests.faults.data_files import LABELS, MEMBERS, PIXELS, PLANES
 
@@ -153,3 +158,26 @@ def test_damaged_words_of_a_command_are_refused(tmp_path, monkeypatch):
     cases = texts.override_cases()
     problems = [endings.of_reading(case, lambda word: compose([word]), bool, SettingsError) for case in cases]
     assert "\n".join(filter(None, problems)) == ""
+
+
+def test_the_corpus_is_large_and_no_case_is_there_twice(parts):
+    sweep = json.dumps({"name": "x", "command": "python", "trials": ["a"]}).encode()
+    readings = readings_table([Reading(1, 16, "test", False, 0.5, 16, 64, *[0.5] * 9, 1)]).encode()
+    counted = LayerHistogram(1, "norm", "weights", Histogram(0.0, 1.0, (1, 2, 3), 0.6, 0.2))
+    every = [
+        *(case for _, cases, _, _ in DECODERS.values() for case in cases()),
+        *model_files.model_cases(parts),
+        *texts.statistics_cases(),
+        *texts.config_cases(),
+        *texts.override_cases(),
+        *stored_sweeps.sweep_cases(sweep),
+        *stored_sweeps.reading_cases(readings),
+        *stored_sweeps.histogram_cases(histograms_table([counted]).encode()),
+        *stored_sweeps.row_cases(),
+    ]
+    distinct = {(case.kind, repr(case.content)) for case in every}
+    counts = Counter(kind for kind, _ in distinct)
+    print(f"{len(distinct)} damaged inputs: {dict(counts)}")
+    assert len(distinct) == len(every) >= 240
+    assert min(counts.values()) >= 10
+    assert len(counts) == 12

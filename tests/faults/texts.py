@@ -110,7 +110,6 @@ def config_cases():
         "a tag": b"name: !nothing x\n",
         "a list": b"- 1\n- 2\n",
         "a word": b"hello\n",
-        "nothing": b"",
         "a comment": b"# nothing\n",
         "aliases of aliases": bomb,
         "a list of itself": b"a: &a [*a]\n",
