@@ -1,7 +1,7 @@
 """Keras model files from anywhere: opened without running code of theirs, written whole or not at all.
 
-A file is looked through before Keras sees it, for what Keras takes on trust: it goes on with weights whose
-checksum is wrong, takes the memory that a config asks for, and looks for what a link names in other files.
+A file is looked through before Keras sees it, for what Keras takes on trust: it takes the memory that a
+config asks for, unpacks what is small on disk, and asks other files for what a link names.
 """
 
 from __future__ import annotations
