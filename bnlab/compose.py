@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import re
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import yaml
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.initialize import initialize_config_dir
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from bnlab.settings import Settings, SettingsError, nearest, parse
+from bnlab.records import said
+from bnlab.settings import Settings, SettingsError, nearest, parse, short
 from bnlab.settings.norms import options, owners
 
 CONFIG = "config"
+_MOST_VALUES = 10_000
 
 
 def config_folder() -> Path:
@@ -69,8 +77,12 @@ def compose(arguments: list[str]) -> Command:
             overrides, configs = _jobs(hydra, name, given)
             settings = tuple(parse(OmegaConf.to_container(config, resolve=True)) for config in configs)
             return Command(flags, overrides is not None, tuple(overrides or ()), settings)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise SettingsError(_explained(str(error))) from None
+    except SettingsError:
+        raise
+    except RecursionError:
+        raise SettingsError("configs must not be nested so deep, nor refer to themselves") from None
+    except Exception as error:  # a config file may hold anything, and Hydra raises whatever it stumbles on
+        raise SettingsError(said(_explained(str(error))) or f"no config: {type(error).__name__}") from None
 
 
 @contextmanager
@@ -81,7 +93,43 @@ def hydra_of(flags: Namespace) -> Iterator[tuple[Hydra, str, list[str]]]:
     if flags.multirun:
         extra.append("hydra.mode=MULTIRUN")
     with initialize_config_dir(str(folder), version_base="1.3"):
-        yield _hydra(), flags.config_name or CONFIG, [*flags.overrides, *extra]
+        hydra = _hydra()
+        loader: Any = hydra.config_loader
+        loader.repository = _Files(loader.config_search_path)
+        yield hydra, flags.config_name or CONFIG, [*flags.overrides, *extra]
+
+
+class _Files(ConfigRepository):
+    """Hydra's config files; one that cannot be read is named, and one that would fill memory is not read."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        source: Any = self._find_object_source(config_path, ObjectType.CONFIG)
+        if source is None or source.scheme() != "file":
+            return super().load_config(config_path)
+        path = Path(source.path, source._normalize_file_name(config_path))
+        try:
+            _check_aliases(path.read_text("utf-8"))
+            return super().load_config(config_path)
+        except (ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+            raise SettingsError(f"{path} cannot be read as a config: {_explained(str(error))}") from None
+
+
+def _check_aliases(text: str) -> None:
+    """Refuse aliases of aliases, which a few lines can make more than any memory holds."""
+    if "*" in text and (root := yaml.compose(text, yaml.SafeLoader)) and _values(root, {}) > _MOST_VALUES:
+        raise ValueError(f"its aliases stand for more than {_MOST_VALUES} values")
+
+
+def _values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
+    """Count the values that a node stands for, each alias of it anew."""
+    if node not in known:
+        known[node] = math.inf  # until it is counted: what holds itself has no end
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        parts = (
+            node.value if isinstance(node, yaml.SequenceNode) else [part for pair in pairs for part in pair]
+        )
+        known[node] = 1 + sum(_values(part, known) for part in parts)
+    return known[node]
 
 
 def _jobs(hydra: Hydra, name: str, given: list[str]) -> tuple[list[list[str]] | None, Iterator[DictConfig]]:
@@ -113,14 +161,13 @@ def _own(config: DictConfig) -> DictConfig:
 
 def _explained(message: str) -> str:
     """Turn Hydra's message into one line with the nearest valid word."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
     if found := re.search(r"Could not override '([^']+)'", message):
         return _unknown(found[1])
     if found := re.search(r"Could not find '([^']+)/([^']+)'", message):
         group, option = found.groups()
         options = re.findall(r"^\t(\S+)$", message, re.MULTILINE)
         return f"{group}={option} is not an option; {nearest(option, options)}"
-    return " ".join(lines)
+    return short(said(message))
 
 
 def _unknown(key: str) -> str:

@@ -7,22 +7,26 @@ removed when everything has arrived. Sending is idempotent, so a parcel may be t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from filelock import FileLock
+from pydantic import Field, TypeAdapter
 
 from bnlab.checkpoint import CheckpointError, losses, set_damaged_aside
 from bnlab.files import read_json, write_json
-from bnlab.records import Cell, Sweep, first_line, sweep_of
+from bnlab.records import Cell, Sweep
 from bnlab.store import Folder, trial_folder
 
 if TYPE_CHECKING:
     from bnlab.track import Finished, Store
+
+
+# It names a folder; nothing that is read may name another one.
+Identity: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Parcel:
     path: Path
     uri: str
     experiment: str
-    trials: Mapping[str, Asked]
+    trials: Mapping[Identity, Asked]
     sweep: Sweep
 
     @property
@@ -66,6 +70,9 @@ class Parcel:
         """Gather what is sent of each trial."""
         for identity, asked in self.trials.items():
             yield finished(trial_folder(self.store, identity), asked)
+
+
+_PARCEL = TypeAdapter(Parcel)
 
 
 def finished(folder: Folder, asked: Asked) -> Finished:
@@ -127,11 +134,11 @@ def unpack(path: Path) -> Parcel:
         ValueError: it is damaged.
     """
     try:
-        raw = read_json(path)
-        trials = {_identity(name): _asked(**own) for name, own in raw.pop("trials").items()}
-        return Parcel(path, trials=trials, sweep=sweep_of(raw.pop("sweep")), **raw)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} cannot be read: {first_line(error)}") from None
+        return _PARCEL.validate_python({**read_json(path), "path": path})
+    except (ValueError, TypeError) as error:
+        from bnlab.track.check import why
+
+        raise ValueError(f"{path} cannot be read: {why(error)}") from None
 
 
 def deliver(parcel: Parcel, connect: Callable[[str, str], Store]) -> str:
@@ -159,13 +166,3 @@ def _deliver(parcel: Parcel, store: Store) -> None:
     # Two sweeps of one name must not take each other's run for one that was left open.
     with FileLock(parcel.path.parent / ".lock"):
         track.log_sweep(store, parcel.sweep)
-
-
-def _identity(name: str) -> str:
-    if not re.fullmatch("[0-9a-f]{12}", name):
-        raise ValueError(f"a trial's name must be 12 hexadecimal digits, got {name!r}")
-    return name
-
-
-def _asked(cells: Any, way: Any, tags: Any) -> Asked:  # noqa: ANN401
-    return Asked(tuple((phase, decay, drill) for phase, decay, drill in cells), tuple(way), tags)

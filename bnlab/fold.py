@@ -8,6 +8,7 @@ it opens with `keras.saving.load_model` where bnlab is not installed.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import time
@@ -19,7 +20,7 @@ import numpy as np
 
 from bnlab import machine
 from bnlab.kerasfile import KerasFileError, check_name, open_model, write_model
-from bnlab.records import first_line
+from bnlab.records import first_line, said
 
 if TYPE_CHECKING:
     import keras
@@ -28,6 +29,8 @@ IMAGES = 32
 # Where a shape leaves a size open, such as an image's height.
 _OPEN = 32
 ROUNDS = 51
+# Numbers that a layer may give for the random inputs: 4 GiB of them.
+_MOST = 2**30
 
 
 class FoldError(Exception):
@@ -102,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _write(options)
     except (FoldError, KerasFileError, OSError) as error:
-        print(f"bnlab: {error}", file=sys.stderr)
+        print(f"bnlab: {said(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -141,6 +144,7 @@ def _checked(model: keras.Model, folded: keras.Model, tolerance: float) -> float
     """Compare both on random inputs; a share that is not a number fails too."""
     from bnlab.science.folding import deviation
 
+    _check_room(model)
     try:
         share = deviation(model, folded, random_inputs(model, IMAGES))
     except Exception as error:  # somebody's model, on inputs that it was not made for
@@ -151,6 +155,16 @@ def _checked(model: keras.Model, folded: keras.Model, tolerance: float) -> float
             "written; --tolerance allows more"
         )
     return share
+
+
+def _check_room(model: keras.Model) -> None:
+    """Refuse what memory would not hold, before it is filled: a config may ask for images of any size."""
+    import keras
+
+    for layer in model._flatten_layers():
+        for x in keras.tree.flatten(getattr(layer, "output", [])):
+            if (count := IMAGES * math.prod(size or _OPEN for size in x.shape[1:])) > _MOST:
+                raise FoldError(f"layer {layer.name} must give {_MOST:.0e} numbers at most, got {count:.0e}")
 
 
 def _print_times(model: keras.Model, folded: keras.Model) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 # Details of a network, with their defaults: a trial holds those that differ.
 DETAILS: Mapping[str, bool | int | float | None] = {
@@ -173,18 +173,6 @@ class Sweep:
     notes: tuple[str, ...] = ()
 
 
-def sweep_of(raw: Mapping[str, Any]) -> Sweep:
-    """Make a sweep of what JSON keeps of it: tuples again, and failures."""
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
-    }
-    values["failures"] = tuple(Failure(**failure) for failure in values["failures"])
-    values["measured"] = {trial: tuple(way) for trial, way in values["measured"].items()}
-    layers = values.get("layers", {})
-    values["layers"] = {trial: tuple(map(tuple, own)) for trial, own in layers.items()}
-    return Sweep(**values)
-
-
 def label(trial: Trial | Failure, variant: str = "") -> str:
     """Name a trial for a person, briefly: task, norm, batch size, seed, and what else tells it apart."""
     name = f"{trial.task} {trial.norm} b{trial.batch_size} s{trial.seed}"
@@ -235,3 +223,12 @@ def first_line(error: BaseException) -> str:
     """Cut an error down to the line that a person reads."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def said(error: BaseException | str) -> str:
+    r"""Put an error on one line, whatever name of a file or layer it repeats.
+
+    >>> said(ValueError("no file a\nb"))
+    'no file a b'
+    """
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in str(error)).split())

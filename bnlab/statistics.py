@@ -16,6 +16,7 @@ from bnlab import machine
 from bnlab.checkpoint import CheckpointError
 from bnlab.export import ExportError, exported
 from bnlab.kerasfile import KerasFileError, check_name, open_model, write_model
+from bnlab.records import said
 from bnlab.store import Folder
 from bnlab.text import StatisticsError, export_statistics, import_statistics
 
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.run(options)
     except (StatisticsError, KerasFileError, ExportError, CheckpointError, OSError) as error:
-        print(f"bnlab: {error}", file=sys.stderr)
+        print(f"bnlab: {said(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -19,6 +19,8 @@ from bnlab.files import replacing
 if TYPE_CHECKING:
     import keras
 
+# More than any number takes, spaces and lines around it included.
+_MOST_BYTES = 4096
 VARIABLES = ("moving_mean", "moving_variance", "gamma", "beta")
 
 
@@ -121,22 +123,26 @@ def _read(path: Path, variable: Any) -> np.ndarray:  # noqa: ANN401
     what, wanted = f"{path}: {variable.name}", variable.shape[0]
     if not path.is_file():
         raise StatisticsError(f"{what} must have a file with {wanted} values, and there is none")
+    if path.stat().st_size > _MOST_BYTES * (wanted + 1):
+        raise StatisticsError(f"{what} must have {wanted} values, got a file of {path.stat().st_size} bytes")
     content = path.read_text("utf-8-sig", errors="replace").strip().removesuffix(";")
     words = content.split(";") if content else []
     if len(words) != wanted:
         raise StatisticsError(f"{what} must have {wanted} values, got {len(words)}")
+    numbers = np.array([_number(word, what) for word in words])
     with np.errstate(over="ignore"):  # too large a number becomes infinite, which is refused below
-        values = np.array([_number(word, what) for word in words]).astype(np.asarray(variable).dtype)
-    may = np.isfinite(values) & ((values >= 0) | (variable.name != "moving_variance"))
+        values = numbers.astype(np.asarray(variable).dtype)
+    may = np.isfinite(values) & ((numbers >= 0) | (variable.name != "moving_variance"))
     if not may.all():
         raise StatisticsError(
-            f"{what} must be finite, and variances not negative, got {words[np.argmin(may)].strip()}"
+            f"{what} must be finite, and variances not negative, got {words[np.argmin(may)].strip()[:40]}"
         )
     return values
 
 
 def _number(word: str, what: str) -> float:
     try:
-        return float(word.replace("_", "x"))  # Python takes 1_0 for ten; no other program does
+        # Python takes 1_0 for ten, and digits of every script; no other program does.
+        return float(word.strip().replace("_", "x").encode("ascii"))
     except ValueError:
-        raise StatisticsError(f"{what} must be numbers separated by ';', got {word.strip()!r}") from None
+        raise StatisticsError(f"{what} must be numbers separated by ';', got {word.strip()[:40]!r}") from None

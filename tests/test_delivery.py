@@ -109,7 +109,7 @@ def test_what_waits_of_another_sweep_is_delivered_with_the_next(tmp_path, run_li
         (lambda text: "[]", "cannot be read"),
         (
             lambda text: text.replace('"trials": {\n  "', '"trials": {\n  "../'),
-            "12 hexadecimal digits, got '../",
+            "^[0-9a-f]{12}$",
         ),
     ],
 )

@@ -12,7 +12,7 @@ import math
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from bnlab.data.unpickle import unpickle
 
 NPY_HEADER_LIMIT = 4096
 BATCH_FILE_LIMIT = 32 * 2**20
+# The published archive unpacks to 186 MB.
+ARCHIVE_LIMIT = 256 * 2**20
 
 Shape = tuple[int, ...]
 
@@ -95,7 +97,14 @@ def _member(archive: zipfile.ZipFile, name: str, shape: Shape) -> np.ndarray:
     info = archive.getinfo(f"{name}.npy")
     if info.file_size > math.prod(shape) + NPY_HEADER_LIMIT:
         raise _Refused(f"array {name} is too long, must be {shape} bytes, got {info.file_size} bytes in all")
-    stream = io.BytesIO(archive.read(info))
+    if archive.namelist().count(info.filename) > 1:
+        raise _Refused(
+            f"array {name} must be there once, got {archive.namelist().count(info.filename)} of them"
+        )
+    with archive.open(
+        info
+    ) as member:  # told how much to read: by itself it unpacks more than a header claims
+        stream = io.BytesIO(member.read(info.file_size))
     version = np.lib.format.read_magic(stream)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     found, _, dtype = header(stream)
@@ -156,16 +165,45 @@ def read_members(packed: bytes, names: Iterable[str], file: str) -> dict[str, by
         DataError: damaged archive, a member missing, too long or not a regular file.
 
     """
-    wanted, found = set(names), {}
+    wanted = tuple(names)
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream, tarfile.open(fileobj=stream) as archive:
-            for member in archive:
-                if member.name in wanted and member.isreg() and member.size <= BATCH_FILE_LIMIT:
-                    found[member.name] = archive.extractfile(member).read()  # type: ignore[union-attr]
-                if len(found) == len(wanted):
-                    break
+        with _Archive(fileobj=io.BytesIO(packed)) as stream:
+            with tarfile.open(fileobj=stream, mode="r:") as archive:
+                found = _members(archive, wanted)
+            stream.read_to_its_end()
+    except _Refused as error:
+        raise DataError(f"{file}: {error}") from error
     except Exception as error:  # gzip, zlib, tarfile and struct each have their own errors
         raise DataError(f"{file}: not a sound tar.gz file ({type(error).__name__})") from error
-    if absent := sorted(wanted - set(found)):
+    if absent := sorted(set(wanted) - set(found)):
         raise DataError(f"{file}: lacks a regular file of at most 32 MiB named {', '.join(absent)}")
+    return found
+
+
+class _Archive(gzip.GzipFile):
+    """A stream that unpacks no more than an archive may hold, and no more at once than one of its files."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= BATCH_FILE_LIMIT:
+            raise _Refused(f"reads of {size} bytes at once are asked for, {BATCH_FILE_LIMIT} are allowed")
+        return super().read(size)
+
+    def read_to_its_end(self) -> None:
+        """Reach the checksum: until then damage of the content goes unseen."""
+        while super().read(2**20):
+            if self.tell() > ARCHIVE_LIMIT:
+                raise _Refused(f"too long, must unpack to {ARCHIVE_LIMIT} bytes at most")
+
+
+def _members(archive: tarfile.TarFile, wanted: Collection[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for member in archive:
+        if not 0 <= member.size <= ARCHIVE_LIMIT - member.offset_data:
+            raise _Refused(
+                f"{member.name} must have a size that fits into {ARCHIVE_LIMIT} bytes, got {member.size}"
+            )
+        if member.name in found:
+            raise _Refused(f"must hold {member.name} once, it does so twice")
+        if member.name in wanted and member.isreg() and member.size <= BATCH_FILE_LIMIT:
+            found[member.name] = archive.extractfile(member).read()  # type: ignore[union-attr]
     return found

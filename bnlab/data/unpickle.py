@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable
+import pickletools
 
 import numpy as np
 
@@ -38,6 +38,7 @@ def unpickle(data: bytes, file: str) -> object:
 
     """
     try:
+        _check_memo(data)
         return _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
     except _Refused as error:
         raise DataError(f"{file}: {error}") from error
@@ -45,11 +46,29 @@ def unpickle(data: bytes, file: str) -> object:
         raise DataError(f"{file}: not a sound pickle ({type(error).__name__})") from error
 
 
-def _byte_dtype(code: str | bytes, *_: object) -> np.dtype:
-    if code not in ("u1", b"u1"):
-        raise _Refused(f"the pickle builds an array of {code!r}, only bytes (u1) are allowed")
-    # A copy: the pickle goes on to set its state, which must not reach numpy's own uint8.
-    return np.dtype("u1", copy=True)
+class _ByteType:
+    """Stands for numpy's dtype of bytes, whose own state could ask for any layout of memory."""
+
+    def __init__(self, code: str | bytes, *_: object) -> None:
+        if code not in ("u1", b"u1"):
+            raise _Refused(f"the pickle builds an array of {code!r}, only bytes (u1) are allowed")
+
+    def __setstate__(self, state: object) -> None:
+        """Forget how the bytes are ordered: one byte has no order."""
+
+
+class _Bytes(np.ndarray):
+    """A byte array whose content comes from the pickle and nowhere else: numpy may leave memory as it was."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, by_column, content = state
+        if not isinstance(kind, _ByteType) or by_column:
+            raise _Refused("the pickle builds an array that is not one of bytes, row by row")
+        super().__setstate__((1, shape, np.dtype("u1"), False, content))  # type: ignore[arg-type]
+
+
+def _empty(*_: object) -> np.ndarray:
+    return _Bytes((0,), np.uint8)
 
 
 def _latin1(text: str, encoding: str) -> bytes:
@@ -58,15 +77,20 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-_RECONSTRUCT: Callable[..., np.ndarray] = np.empty(0).__reduce__()[0]  # type: ignore[index,assignment]
-
 _ALLOWED: dict[tuple[str, str], object] = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _byte_dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _empty,
+    ("numpy._core.multiarray", "_reconstruct"): _empty,
+    ("numpy", "ndarray"): "ndarray",  # named as an argument, never called
+    ("numpy", "dtype"): _ByteType,
     ("_codecs", "encode"): _latin1,
 }
+
+
+def _check_memo(data: bytes) -> None:
+    """Refuse places beyond the data in the list of what was read: unpickling makes it that long at once."""
+    for opcode, place, _ in pickletools.genops(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= place <= len(data):  # type: ignore[operator]
+            raise _Refused(f"the pickle keeps something at place {place} of {len(data)} bytes")
 
 
 class _ArraysOnly(pickle.Unpickler):

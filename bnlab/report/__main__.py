@@ -6,35 +6,71 @@ Needs the tracking store and nothing else: no TensorFlow, no checkpoints, no dat
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bnlab.records import first_line, said
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bnlab.records import Sweep
+    from bnlab.report.pdf import Histograms
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Draw by command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     from bnlab import track
-    from bnlab.report.pdf import write
 
     uri = options.uri or f"sqlite:///{Path('runs').absolute()}/mlflow.db"
     try:
         store = track.connect(uri, options.experiment, create=False)
-        sweep, readings = track.read_sweep(store, options.sweep)
-        histograms = track.read_histograms(store, sweep) if options.histograms else {}
-        path = options.out or Path("reports") / f"{sweep.name}.pdf"
-        print(write(sweep, readings, path, histograms))
-        if options.csv:
-            _write_tables(options.csv, sweep, readings)
-    except (track.TrackingError, OSError) as error:
-        print(f"bnlab: {error}", file=sys.stderr)
+        with _one_line():
+            sweep, readings = track.read_sweep(store, options.sweep)
+            histograms = track.read_histograms(store, sweep) if options.histograms else {}
+            _write(options, sweep, readings, histograms)
+    except (track.TrackingError, ReportError, OSError) as error:
+        print(f"bnlab: {said(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+class ReportError(Exception):
+    """A report cannot be made; the message is one line."""
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Whatever stored rows bring a drawing to, a person reads one line: a server may hold anything."""
+    from bnlab.track import TrackingError
+
+    try:
+        yield
+    except (TrackingError, ReportError, OSError):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)[:200]}"
+        raise ReportError(f"no report can be made of what is stored: {reason}") from error
+
+
+def _write(options: argparse.Namespace, sweep: Sweep, readings: pd.DataFrame, histograms: Histograms) -> None:
+    from bnlab.report.pdf import write
+
+    print(write(sweep, readings, options.out or _place(sweep.name), histograms))
+    if options.csv:
+        _write_tables(options.csv, sweep, readings)
+
+
+def _place(name: str) -> Path:
+    """Name a report after its sweep, which anybody may have called `../../report`."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise ReportError(f"no file can be named after sweep {name[:80]!r}; name one with --out")
+    return Path("reports") / f"{name}.pdf"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -36,6 +36,8 @@ from bnlab.science.histogram import LayerHistogram
 
 Histograms: TypeAlias = Mapping[str, Sequence[LayerHistogram]]
 NONE: Histograms = {}
+# Characters of one text: a page of them.
+_LONGEST = 4000
 TEMPLATE = Path(__file__).with_name("template.typ")
 
 
@@ -143,7 +145,8 @@ def _appendix(rows: pd.DataFrame, histograms: Histograms) -> Iterator[Picture]:
     trials = rows.drop_duplicates("trial").set_index("trial")
     for trial, counted in histograms.items():
         own = trials.loc[trial]
-        yield from pictures(f"{own['task']} {own['norm']} b{own['batch_size']} s{own['seed']}", counted)
+        legible = [replace(row, layer=_text(row.layer)) for row in counted]
+        yield from pictures(f"{own['task']} {own['norm']} b{own['batch_size']} s{own['seed']}", legible)
 
 
 def _kinds(table: pd.DataFrame) -> str:
@@ -168,7 +171,11 @@ def _pictures(sweep: Sweep, rows: pd.DataFrame, histograms: Histograms) -> dict[
         "heatmaps": [*heatmaps(few, "rmse"), *heatmaps(few, "accuracy")],
         "histograms": list(_appendix(rows, histograms)),
     }
-    return {place: [asdict(picture) for picture in pictures] for place, pictures in drawn.items()}
+    return {place: [_told(picture) for picture in pictures] for place, pictures in drawn.items()}
+
+
+def _told(picture: Picture) -> dict[str, str]:
+    return asdict(picture) | {"caption": _text(picture.caption), "alt": _text(picture.alt)}
 
 
 def _pairs(items: Iterable[tuple[str, str]]) -> list[list[str]]:
@@ -201,7 +208,7 @@ def _moment(started: str) -> datetime:
 
 
 def _legible(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(**{name: rows[name].map(_text) for name in ("task", "norm", "source")})
+    return rows.assign(**{name: rows[name].map(_text) for name in ("task", "norm", "source", "drill")})
 
 
 def _printable(content: Any) -> Any:  # noqa: ANN401
@@ -218,7 +225,8 @@ def _text(text: str) -> str:
     >>> print(_text("naïve → 実 \x00"))
     naïve → \u{5b9f} \u{0}
     """
-    return "".join(_sign(" " if sign in "\n\r\t" else sign) for sign in text)
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return "".join(_sign(" " if sign in "\n\r\t" else sign) for sign in shown)
 
 
 def _sign(sign: str) -> str:

@@ -16,11 +16,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from bnlab.settings.groups import Data, Device, Measure, Report, Task, Track, Train
-from bnlab.settings.messages import SettingsError, nearest, one_line
+from bnlab.settings.messages import SettingsError, nearest, one_line, short
 from bnlab.settings.norms import Norm
 from bnlab.settings.types import Decay, Group, OneOrMore, Positive
 
-__all__ = ["Data", "Settings", "SettingsError", "dotted", "nearest", "parse"]
+__all__ = ["Data", "Settings", "SettingsError", "dotted", "nearest", "parse", "short"]
 
 
 class Settings(Group):

@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bnlab.records import said
+
 
 class SettingsError(Exception):
     """A setting is unknown or out of range; the message is one line for a person."""
@@ -21,6 +23,15 @@ _PHRASES = {
 }
 
 
+def short(text: str, most: int = 300) -> str:
+    """Cut a text that a file or command line brought to what fits into a line.
+
+    >>> short("batch_size"), short("batch_size", 6)
+    ('batch_size', 'batch…')
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def nearest(word: str, choices: Sequence[str]) -> str:
     """Phrase a suggestion: the nearest valid word, or all of them."""
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
@@ -30,7 +41,7 @@ def nearest(word: str, choices: Sequence[str]) -> str:
 def one_line(error: ValidationError, keys: Sequence[str]) -> str:
     """Say of the first error: the key, the rule, the value received; and how many more there are."""
     first, *more = error.errors(include_url=False)
-    text = _described(first, keys)
+    text = short(said(_described(first, keys)), 600)
     return f"{text} (and {len(more)} more)" if more else text
 
 
@@ -51,7 +62,7 @@ def _described(error: Any, keys: Sequence[str]) -> str:  # noqa: ANN401
     rule = error["msg"]
     for theirs, ours in _PHRASES.items():
         rule = rule.replace(theirs, ours)
-    return f"{key} {rule}, got {error['input']!r}"
+    return f"{key} {rule}, got {short(repr(error['input']))}"
 
 
 def _without_tag(location: tuple) -> tuple:

@@ -1,8 +1,10 @@
-"""Read sweeps and their readings back from MLflow: all that a report knows."""
+"""Read sweeps and their readings back from MLflow: all that a report knows.
+
+A server may be shared, so what it holds is checked before anything is made of it.
+"""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -11,14 +13,18 @@ from typing import Any
 
 import pandas as pd
 from mlflow.entities import Run
+from pydantic import TypeAdapter
 
-from bnlab.records import Reading, Sweep, made_so, sweep_of
+from bnlab.records import Reading, Sweep, made_so
 from bnlab.science.histogram import LayerHistogram
 from bnlab.store import parse_histograms, parse_readings
+from bnlab.track.check import checked, count, counted, possible, sound
 from bnlab.track.connect import Store, TrackingError
 from bnlab.track.write import HISTOGRAMS, READINGS, SWEEP, Finished
 
 _PAGE = 1000
+_MOST_BYTES = 64 * 2**20
+_SWEEP = TypeAdapter(Sweep)
 
 
 def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataFrame]:
@@ -34,9 +40,11 @@ def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataF
         else tells trials apart.
 
     Raises:
-        TrackingError: there is no such sweep.
+        TrackingError: there is no such sweep, or what is stored of it is damaged.
     """
-    sweep = sweep_of(json.loads(_text(store, _sweep_run(store, wanted), SWEEP)))
+    run = _sweep_run(store, wanted)
+    with checked(SWEEP, run):
+        sweep = sound(_SWEEP.validate_json(_text(store, run, SWEEP)))
     return sweep, read_rows(store, sweep)
 
 
@@ -47,13 +55,21 @@ def read_rows(store: Store, sweep: Sweep) -> pd.DataFrame:
 
 
 def read_histograms(store: Store, sweep: Sweep) -> dict[str, list[LayerHistogram]]:
-    """Read the histograms of a sweep's finished trials: trial -> rows, for those that have some."""
+    """Read the histograms of a sweep's finished trials: trial -> rows, for those that have some.
+
+    Raises:
+        TrackingError: what is stored is damaged.
+    """
     runs = {run.data.tags["bnlab.trial"]: run for run in _trial_runs(store, sweep.trials)}
     return {
-        trial: parse_histograms(_text(store, runs[trial], HISTOGRAMS))
-        for trial in sweep.trials
-        if trial in runs and _has(store, runs[trial], HISTOGRAMS)
+        trial: rows for trial in sweep.trials if trial in runs and (rows := _histograms(store, runs[trial]))
     }
+
+
+def _histograms(store: Store, run: Run) -> list[LayerHistogram]:
+    with checked(HISTOGRAMS, run):
+        there = any(file.path == HISTOGRAMS for file in store.client.list_artifacts(run.info.run_id))
+        return [counted(row) for row in parse_histograms(_text(store, run, HISTOGRAMS))] if there else []
 
 
 def _asked(reading: Reading, sweep: Sweep, way: tuple[int, int, int]) -> bool:
@@ -65,11 +81,11 @@ def _asked(reading: Reading, sweep: Sweep, way: tuple[int, int, int]) -> bool:
 
 def _sweep_run(store: Store, wanted: str | None) -> Run:
     runs = store.client.search_runs([store.experiment], "tags.`bnlab.kind` = 'sweep'", max_results=5000)
-    found = [run for run in runs if wanted in (None, run.data.tags["bnlab.sweep"], run.info.run_id)]
+    found = [run for run in runs if wanted in (None, run.data.tags.get("bnlab.sweep"), run.info.run_id)]
     if not found:
-        names = sorted({run.data.tags["bnlab.sweep"] for run in runs})
+        names = sorted({run.data.tags.get("bnlab.sweep", run.info.run_id) for run in runs})
         raise TrackingError(
-            f"no sweep {wanted or ''} is stored there; stored are: {', '.join(names) or 'none'}"
+            f"no sweep {wanted or ''} is stored there; stored are: {', '.join(names)[:300] or 'none'}"
         )
     return max(found, key=lambda run: run.info.end_time or 0)
 
@@ -85,7 +101,7 @@ def _trial_runs(store: Store, trials: tuple[str, ...]) -> Iterable[Run]:
             page_token=token,
         )
         for run in page:
-            if (trial := run.data.tags["bnlab.trial"]) in wanted:
+            if (trial := run.data.tags.get("bnlab.trial")) in wanted:
                 wanted.remove(trial)  # one run each, the latest
                 yield run
         if not (token := page.token):
@@ -103,8 +119,11 @@ def table_of(sweep: Sweep, finished: Iterable[Finished]) -> pd.DataFrame:
 
 
 def _table(store: Store, run: Run, sweep: Sweep) -> pd.DataFrame:
-    readings = parse_readings(_text(store, run, READINGS))
-    return _rows(run.data.tags["bnlab.trial"], run.data.params, run.data.tags, readings, sweep)
+    with checked(READINGS, run):
+        readings = [possible(reading) for reading in parse_readings(_text(store, run, READINGS))]
+    with checked("the trial", run):
+        identity = run.data.tags["bnlab.trial"]
+        return _rows(identity, run.data.params, run.data.tags, readings, sweep)
 
 
 def _rows(
@@ -114,25 +133,25 @@ def _rows(
     readings: Iterable[Reading],
     sweep: Sweep,
 ) -> pd.DataFrame:
+    """Put the columns of their trial in front of readings."""
     way = sweep.measured[identity]
     table = pd.DataFrame([asdict(reading) for reading in readings if _asked(reading, sweep, way)])
     own = {
         "trial": identity,
         "task": ", ".join(filter(None, [params["task"], sweep.variants.get(identity)])),
         "norm": params["norm"],
-        "batch_size": int(params["batch_size"]),
-        "seed": int(params["seed"]),
+        "batch_size": count(params["batch_size"]),
+        "seed": count(params["seed"]),
         "source": tags["data.source"],
         "stand_in": tags["data.stand_in"] == "true",
-        "steps": int(params["steps"]),
+        "steps": count(params["steps"]),
     }
     return pd.concat([pd.DataFrame(own, index=table.index), table], axis=1)
 
 
-def _has(store: Store, run: Run, name: str) -> bool:
-    return any(file.path == name for file in store.client.list_artifacts(run.info.run_id))
-
-
 def _text(store: Store, run: Run, name: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        return Path(store.client.download_artifacts(run.info.run_id, name, folder)).read_text()
+        path = Path(store.client.download_artifacts(run.info.run_id, name, folder))
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it must have {_MOST_BYTES} bytes at most, got {path.stat().st_size}")
+        return path.read_text("utf-8")

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 from mlflow.entities import Metric, Param, Run, RunTag
+from pydantic import TypeAdapter
 
-from bnlab.records import Cell, Failure, Reading, Sweep, Trial, label, made_so, sweep_of
+from bnlab.records import Cell, Failure, Reading, Sweep, Trial, label, made_so
 from bnlab.store import readings_table
 from bnlab.track.connect import Store
 
@@ -22,6 +23,7 @@ READINGS, HISTOGRAMS, SWEEP = "readings.csv", "histograms.csv", "sweep.json"
 _METRICS = ("rmse", "accuracy", "loss")
 _PREFIX = {"test_probe": "", "train_probe": "train_", "test": "final_", "train": "final_train_"}
 _LOSS_POINTS = 200
+_SWEEP = TypeAdapter(Sweep)
 _PARENT = "mlflow.parentRunId"
 
 
@@ -140,7 +142,7 @@ def _news(store: Store, known: Run, sweep: Sweep) -> bool:
     """Tell whether a sweep trained something, or failed otherwise, since it was recorded."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(store.client.download_artifacts(known.info.run_id, SWEEP, folder))
-        before = sweep_of(json.loads(path.read_text()))
+        before = _SWEEP.validate_json(path.read_text())
     said = (before.failures, before.notes) != (sweep.failures, sweep.notes)
     return said or (sweep.trained > 0 and before.started < sweep.started)
 
