@@ -8,6 +8,9 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Answer a question about configs, or run the jobs of the command line."""
+    from bnlab import stop
+
+    stop.remember()
     try:
         sys.exit(_run(sys.argv[1:]))
     except KeyboardInterrupt:

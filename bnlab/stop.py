@@ -2,11 +2,12 @@
 
 Ctrl-C reaches every process of a terminal, a batch system's signal only the first one, and a process that
 is killed tells nobody. So jobs look at three things between two graph calls: whether they got a signal
-themselves, whether the file that stands for their sweep is gone, and whether their parent is.
+themselves, whether the file that stands for their sweep is gone, and whether its process is.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import signal
@@ -14,15 +15,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 # Names, in the environment of all processes of a sweep, the file that lets them go on.
 _VARIABLE = "BNLAB_SWEEP"
-# Saving takes a second or two; after that whatever still runs is left to itself.
-_PATIENCE_SECONDS = 3.0
-_LOOK_SECONDS = 1.0
+# Saving takes a second or two; what is not saved by then is as if it had been killed.
+_PATIENCE_SECONDS, _BREAKING_SECONDS = 2.5, 1.0
+_LOOK_SECONDS, _SAVING_SECONDS = 0.5, 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -31,19 +31,19 @@ class Stopped(Exception):
 
 
 class _Process:
-    """What this process knows: whether it got a signal, and, of a worker, whose child it began as."""
+    """What this process knows: whether it is to stop, or to leave at once, and who works for whom."""
 
     asked = threading.Event()
+    leave = False
     working = threading.Lock()
-    parent: int | None = None
+    parent: int | None = None  # of a worker, when it began
     interrupt: Interrupt | None = None
 
 
 def asked() -> bool:
     """Whether work in this process is to save and stop."""
-    orphan = _Process.parent not in (None, os.getppid())
     file = os.environ.get(_VARIABLE)
-    return _Process.asked.is_set() or orphan or (file is not None and not Path(file).exists())
+    return _Process.asked.is_set() or _orphan() or (file is not None and not Path(file).exists())
 
 
 def listen() -> None:
@@ -62,6 +62,16 @@ def working() -> threading.Lock:
     return _Process.working
 
 
+def remember() -> None:
+    """Raise KeyboardInterrupt at Ctrl-C, and know of it also where some library's import swallows that."""
+
+    def handle(number: int, frame: object) -> None:
+        _Process.asked.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handle)
+
+
 def sweep() -> str:
     """Name the sweep that this process works for; nothing outside of one."""
     return Path(os.environ.get(_VARIABLE, "")).name
@@ -70,7 +80,8 @@ def sweep() -> str:
 class Interrupt:
     """A block that a signal does not break off: jobs in it, in any process, save and return by themselves.
 
-    A second signal, or three seconds, end the process at once; nothing that is saved depends on its end.
+    A second signal, or some seconds, break it off; nothing that is saved depends on its end. Where even that
+    cannot be - Python is inside one long call - `leave` is called.
 
     Args:
         folder: gets a file that stands for the sweep while it may go on.
@@ -82,7 +93,7 @@ class Interrupt:
         """Name the sweep."""
         self._file = folder / f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}"
         self._tell, self._leave = tell, leave
-        self.signal = 0
+        self.signal, self._over = 0, threading.Event()
 
     @property
     def sweep(self) -> str:
@@ -101,34 +112,44 @@ class Interrupt:
         self._file.touch()
         os.environ[_VARIABLE] = str(self._file)
         _Process.interrupt = self
+        if _Process.asked.is_set():  # before this block
+            self.signal = int(signal.SIGINT)
         self._read, self._write = os.pipe()
         self._before = _take_signals(self._write)
         self._thread = threading.Thread(target=self._wait, daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Listen no longer."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        """Listen no longer; what broke the block off is not raised again."""
+        self._over.set()
         if self._before:
             signal.set_wakeup_fd(-1)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
         os.write(self._write, b"\0")
         self._thread.join()
+        _Process.leave = False  # a signal that comes late breaks nothing off
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
         os.close(self._read)
         os.close(self._write)
         _Process.interrupt = None
         _Process.asked.clear()
         del os.environ[_VARIABLE]
         self._file.unlink(missing_ok=True)
+        return bool(self.signal) and kind is KeyboardInterrupt
 
     def _wait(self) -> None:
-        self.signal = self._heard(None)
-        if self.signal:
-            _Process.asked.set()
-            self._file.unlink(missing_ok=True)
-            self._tell("stopping; what is under way is saved first (once more: stop at once)")
-            if self._heard(_PATIENCE_SECONDS) != 0:
+        """Wait for a signal or the end of the block; runs beside it."""
+        if not (first := self._heard(None)):
+            return
+        self.signal = first
+        _Process.asked.set()
+        self._file.unlink(missing_ok=True)
+        self._tell("stopping; what is under way is saved first (once more: stop at once)")
+        if self._heard(_PATIENCE_SECONDS) != 0:
+            _Process.leave = True
+            _thread.interrupt_main()
+            if not self._over.wait(_BREAKING_SECONDS):
                 self._leave(self.status)
 
     def _heard(self, seconds: float | None) -> int:
@@ -139,10 +160,10 @@ class Interrupt:
 
 def _end_with_parent() -> None:
     """End a worker that nobody waits for: idle, it would do so only after minutes."""
-    while os.getppid() == _Process.parent:
+    while not _orphan():
         time.sleep(_LOOK_SECONDS)
-    with _Process.working:
-        os._exit(1)
+    _Process.working.acquire(timeout=_SAVING_SECONDS)
+    os._exit(1)
 
 
 def _take_signals(wake: int | None = None) -> dict:
@@ -157,14 +178,36 @@ def _take_signals(wake: int | None = None) -> dict:
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, lambda *_: _Process.asked.set()) for number in heeded}
+    return {number: signal.signal(number, _heed) for number in heeded}
+
+
+def _heed(number: int, frame: object) -> None:
+    _Process.asked.set()
+    if _Process.leave:
+        _Process.leave = False
+        raise KeyboardInterrupt
+
+
+def _orphan() -> bool:
+    """Whether this process works for one that is gone."""
+    return _Process.parent not in (None, os.getppid()) or not _alive(sweep())
 
 
 def _remove_stale(folder: Path) -> None:
     """Remove the files of this machine's sweeps that were killed."""
-    for path in folder.glob(f"{socket.gethostname()}.*.*"):
-        with suppress(PermissionError):  # somebody else's, and alive
-            try:
-                os.kill(int(path.name.split(".")[-2]), 0)
-            except ProcessLookupError:
-                path.unlink(missing_ok=True)
+    for path in folder.glob("*.*.*"):
+        if not _alive(path.name):
+            path.unlink(missing_ok=True)
+
+
+def _alive(sweep: str) -> bool:
+    """Whether the process of a sweep runs; of another machine's nobody knows better."""
+    host, _, pid = Path(sweep).name.rpartition(".")[0].rpartition(".")
+    if host == socket.gethostname():
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # it runs, as somebody else's
+            return True
+    return True

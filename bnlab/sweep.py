@@ -98,7 +98,8 @@ def _run(jobs: list[Job], launch: Launch, console: Console) -> int:
             os._exit(interrupted(status))
 
         with Interrupt(settings.folder / "sweeps", watch.tell, leave) as interrupt:
-            trouble = "" if watch.complete() else launch_all(jobs, launch, watch.tell)
+            if not (interrupt.status or watch.complete()):
+                trouble = launch_all(jobs, launch, watch.tell)
     if interrupt.status:
         return interrupted(interrupt.status)
     parcel = Parcel(

@@ -37,6 +37,12 @@ def until(condition):
         time.sleep(0.01)
 
 
+def wait():
+    """Do nothing for long, as a launcher does it: in short naps."""
+    for _ in range(500):
+        time.sleep(0.01)
+
+
 def send(number):
     os.kill(os.getpid(), number)
 
@@ -76,19 +82,45 @@ def test_other_processes_see_it_by_the_file_that_is_gone(interrupt):
 
 def test_what_does_not_end_in_time_is_left(interrupt, left, monkeypatch):
     monkeypatch.setattr(stop, "_PATIENCE_SECONDS", 0.05)
+    ended = []
+    with interrupt:
+        send(signal.SIGINT)
+        wait()
+        ended.append("by itself")
+    assert (interrupt.status, ended, left) == (130, [], [])
+
+
+def test_what_cannot_be_broken_off_is_left(interrupt, left, monkeypatch):
+    monkeypatch.setattr(stop, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(stop, "_BREAKING_SECONDS", 0.05)
+    monkeypatch.setattr(stop._thread, "interrupt_main", lambda: None)  # as inside a long graph call
     with interrupt:
         send(signal.SIGINT)
         until(lambda: left == [130])
 
 
 def test_a_second_signal_ends_it_at_once(interrupt, left):
+    began = time.monotonic()
     with interrupt:
-        began = time.monotonic()
         send(signal.SIGINT)
         until(lambda: interrupt.status)
         send(signal.SIGINT)
-        until(lambda: left == [130])
-        assert time.monotonic() - began < stop._PATIENCE_SECONDS
+        wait()
+    assert (interrupt.status, left) == (130, [])
+    assert time.monotonic() - began < stop._PATIENCE_SECONDS
+
+
+def test_a_signal_that_an_import_swallows_is_remembered(interrupt):
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        stop.remember()
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+        with interrupt:
+            assert stop.asked()
+            assert interrupt.status == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_signal_that_is_ignored_stays_so(interrupt):
@@ -103,25 +135,17 @@ def test_a_signal_that_is_ignored_stays_so(interrupt):
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_worker_stops_when_its_parent_is_gone(monkeypatch):
-    before = {number: signal.getsignal(number) for number in stop._SIGNALS}
-    monkeypatch.setattr(stop, "_end_with_parent", lambda: None)
-    try:
-        stop.listen()
-        assert not stop.asked()
-        monkeypatch.setattr(os, "getppid", lambda: 1)
-        assert stop.asked()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 ORPHAN = """
 import os, sys, time
 from bnlab import stop
+from bnlab.stop import Interrupt
+from pathlib import Path
+interrupt = Interrupt(Path("sweeps"), print, os._exit)
+interrupt.__enter__()
 if os.fork():
     time.sleep(0.5)
     os._exit(0)
+stop._Process.interrupt = None
 stop.listen()
 with stop.working():
     while not stop.asked():
@@ -133,9 +157,11 @@ open("idle", "w").close()
 
 
 def test_a_worker_whose_parent_is_gone_saves_and_ends(tmp_path):
-    output = subprocess.Popen([sys.executable, "-c", ORPHAN], cwd=tmp_path, stdout=subprocess.PIPE)
-    output.communicate(timeout=20)  # both have ended when their common output has
-    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+    # Both have ended when their common output has.
+    subprocess.run(
+        [sys.executable, "-c", ORPHAN], cwd=tmp_path, stdout=subprocess.PIPE, timeout=20, check=True
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"sweeps", "saved"}
 
 
 def test_a_sweep_may_outlive_the_shell_that_started_it(interrupt, monkeypatch):

@@ -135,7 +135,7 @@ def _complaints(answer: float, status: int | None, left: Sequence[int], said: st
         f"it ended {answer:.1f} s after Ctrl-C": answer > ANSWER_SECONDS,
         f"its status after Ctrl-C was {status}": status != _INTERRUPTED,
         f"{len(left)} of its processes outlived Ctrl-C": bool(left),
-        "it did not say after Ctrl-C how to go on": not re.search("resum|same command|goes on", said),
+        "it did not say after Ctrl-C how to go on": not re.search("resum|same command|to go on", said),
     }
     return [sentence for sentence, true in wrong.items() if true]
 

@@ -222,7 +222,7 @@ def test_a_torn_report_is_seen(copy, expected):
 
 
 def test_what_was_not_delivered_is_lost(copy, expected):
-    (copy / "runs" / "undelivered").mkdir()
+    (copy / "runs" / "undelivered").mkdir(exist_ok=True)
     assert not difference(expected, copy)
     (copy / "runs" / "undelivered" / "trial").write_text("points")
     assert count(difference(expected, copy)) == (1, 0, 0)

@@ -107,9 +107,9 @@ def _half_savez(original: Function, file: Any, *args: Any, **kwargs: Any) -> Non
 
 
 def _half_log_batch(
-    original: Function, client: Any, run_id: str, metrics: Sequence[Any] = (), **own: Any
+    original: Function, client: Any, run_id: str, metrics: Sequence[Any] = (), *args: Any, **own: Any
 ) -> None:
-    original(client, run_id, metrics=metrics[: len(metrics) // 2], **own)
+    original(client, run_id, metrics[: len(metrics) // 2], *args, **own)
 
 
 _HALVES = {"savez": _half_savez, "log_batch": _half_log_batch}
