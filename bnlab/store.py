@@ -11,13 +11,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,8 @@ from filelock import FileLock
 
 from bnlab.files import DamagedError, FileError, read_json, replacing, sealed, set_aside, unsealed, write_json
 from bnlab.records import Reading, Trial
-from bnlab.science.histogram import Histogram, LayerHistogram
+from bnlab.science.histogram import LayerHistogram
+from bnlab.tables import histograms_table, parse_histograms, parse_readings, readings_table
 
 
 @dataclass(frozen=True)
@@ -177,37 +176,6 @@ class Folder:
         return read_json(self.path / "trial.json")
 
 
-def readings_table(readings: Iterable[Reading]) -> str:
-    """Write readings as CSV; every number survives to the last bit."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, [field.name for field in fields(Reading)], lineterminator="\n")
-    table.writeheader()
-    table.writerows(asdict(reading) for reading in readings)
-    return text.getvalue()
-
-
-def parse_readings(table: str) -> list[Reading]:
-    """Read readings back from CSV."""
-    return [_reading(row) for row in csv.DictReader(io.StringIO(table))]
-
-
-def histograms_table(rows: Iterable[LayerHistogram]) -> str:
-    """Write histograms as CSV, the counts of one as `3;0;1`; every number survives to the last bit."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([*_ROW, *_HISTOGRAM])
-    for row in rows:
-        own = row.histogram
-        values = asdict(own) | {"counts": ";".join(map(str, own.counts))}
-        table.writerow([getattr(row, name) for name in _ROW] + [values[name] for name in _HISTOGRAM])
-    return text.getvalue()
-
-
-def parse_histograms(table: str) -> list[LayerHistogram]:
-    """Read histograms back from CSV."""
-    return [_histogram(row) for row in csv.DictReader(io.StringIO(table))]
-
-
 def trial_folder(store: Path, identity: str) -> Folder:
     """Find a trial's folder in the store; it need not exist."""
     return Folder(store / "trials" / identity)
@@ -229,27 +197,3 @@ def _write_table(path: Path, table: str) -> None:
         set_aside(path)
     with replacing(path, "w") as file:
         file.write(sealed(table))
-
-
-def _reading(row: dict[str, str]) -> Reading:
-    kinds = Reading.__annotations__.items()
-    # A column that an older table lacks has its default.
-    return Reading(**{name: _CONVERT[kind](row[name]) for name, kind in kinds if name in row})
-
-
-def _histogram(row: dict[str, str]) -> LayerHistogram:
-    values = {name: _CONVERT[kind](row[name]) for name, kind in Histogram.__annotations__.items()}
-    decay = _CONVERT["float | None"](row["decay"])
-    return LayerHistogram(int(row["step"]), row["layer"], row["kind"], Histogram(**values), decay)
-
-
-_ROW = ("step", "layer", "kind", "decay")
-_HISTOGRAM = tuple(field.name for field in fields(Histogram))
-_CONVERT: dict[str, Callable[[str], Any]] = {
-    "int": int,
-    "str": str,
-    "float": float,
-    "bool": lambda text: text == "True",
-    "float | None": lambda text: float(text) if text else None,
-    "tuple[int, ...]": lambda text: tuple(map(int, text.split(";"))),
-}

@@ -8,7 +8,8 @@ import pytest
 from bnlab import track
 from bnlab.plan import curve_steps
 from bnlab.science.histogram import Histogram, LayerHistogram
-from bnlab.store import Folder, histograms_table, parse_histograms
+from bnlab.store import Folder
+from bnlab.tables import histograms_table, parse_histograms
 
 ROWS = [
     LayerHistogram(1, "block1_conv", "weights", Histogram(-0.1 - 0.2, 1 / 3, (3, 0, 12), 5e-324, 0.0, 7)),

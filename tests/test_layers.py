@@ -12,7 +12,7 @@ import bnlab
 ROOT = Path(bnlab.__file__).parent
 LAYERS = [
     {"science"},
-    {"settings", "records", "files", "stop"},
+    {"settings", "records", "files", "stop", "tables"},
     {"store", "data"},
     {"models", "checkpoint", "machine", "kerasfile", "text"},
     {"plan", "train", "measure", "track", "report"},
@@ -36,7 +36,7 @@ LAYERS = [
     },
 ]
 # Two nouns of the plan are what training and measuring are asked for.
-ALLOWED = {("measure", "plan"), ("settings", "records")}
+ALLOWED = {("measure", "plan"), ("settings", "records"), ("tables", "records")}
 ONLY = {
     "mlflow": {"track"},
     "matplotlib": {"report"},

@@ -15,7 +15,7 @@ from bnlab.plan import identity, plan
 from bnlab.records import Reading, Trial
 from bnlab.science.histogram import KINDS, Histogram, LayerHistogram
 from bnlab.settings import Settings, SettingsError, dotted, parse
-from bnlab.store import histograms_table, parse_histograms, parse_readings, readings_table
+from bnlab.tables import histograms_table, parse_histograms, parse_readings, readings_table
 
 quick = settings(derandomize=True, deadline=None, max_examples=80)
 

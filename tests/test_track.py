@@ -7,7 +7,7 @@ import pytest
 
 from bnlab import track
 from bnlab.records import Failure, Reading, Sweep, Trial
-from bnlab.store import readings_table
+from bnlab.tables import readings_table
 
 TRIAL = Trial(
     task="mnist",

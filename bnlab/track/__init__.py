@@ -11,7 +11,8 @@ changes nothing: MLflow stores a point of equal key, step, value and time once.
 
 from bnlab.track.connect import Store, TrackingError, connect, told
 from bnlab.track.read import read_histograms, read_rows, read_sweep, table_of
-from bnlab.track.write import Finished, log_failure, log_sweep, log_trial
+from bnlab.track.sweeps import log_sweep
+from bnlab.track.write import Finished, log_failure, log_trial
 
 __all__ = [
     "Finished",

@@ -13,18 +13,17 @@ from typing import Any
 
 import pandas as pd
 from mlflow.entities import Run
-from pydantic import TypeAdapter
 
 from bnlab.records import Reading, Sweep, made_so
 from bnlab.science.histogram import LayerHistogram
-from bnlab.store import parse_histograms, parse_readings
+from bnlab.tables import parse_histograms, parse_readings
 from bnlab.track.check import checked, count, counted, possible, sound
 from bnlab.track.connect import Store, TrackingError
-from bnlab.track.write import HISTOGRAMS, READINGS, SWEEP, Finished
+from bnlab.track.sweeps import RECORD, SWEEP
+from bnlab.track.write import HISTOGRAMS, READINGS, Finished
 
 _PAGE = 1000
 _MOST_BYTES = 64 * 2**20
-_SWEEP = TypeAdapter(Sweep)
 
 
 def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataFrame]:
@@ -44,7 +43,7 @@ def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataF
     """
     run = _sweep_run(store, wanted)
     with checked(SWEEP, run):
-        sweep = sound(_SWEEP.validate_json(_text(store, run, SWEEP)))
+        sweep = sound(RECORD.validate_json(_text(store, run, SWEEP)))
     return sweep, read_rows(store, sweep)
 
 

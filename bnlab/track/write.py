@@ -1,29 +1,25 @@
-"""Send trials, failures and sweeps to MLflow."""
+"""Send trials and failures to MLflow."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mlflow.entities import Metric, Param, Run, RunTag
-from pydantic import TypeAdapter
 
-from bnlab.records import Cell, Failure, Reading, Sweep, Trial, label, made_so
-from bnlab.store import readings_table
+from bnlab.records import Cell, Failure, Reading, Trial, label, made_so
+from bnlab.tables import readings_table
 from bnlab.track.connect import Store
 
-READINGS, HISTOGRAMS, SWEEP = "readings.csv", "histograms.csv", "sweep.json"
+READINGS, HISTOGRAMS = "readings.csv", "histograms.csv"
 _METRICS = ("rmse", "accuracy", "loss")
 _PREFIX = {"test_probe": "", "train_probe": "train_", "test": "final_", "train": "final_train_"}
 _LOSS_POINTS = 200
-_SWEEP = TypeAdapter(Sweep)
 _PARENT = "mlflow.parentRunId"
 
 
@@ -73,7 +69,7 @@ def log_trial(store: Store, finished: Finished) -> None:
     if _has(own, finished.digest):
         return
     tags = {"bnlab.kind": "trial", "bnlab.trial": finished.identity, **finished.tags}
-    run_id = _run(store, own, finished.name, tags, finished.began_ms)
+    run_id = take_up(store, own, finished.name, tags, finished.began_ms)
     time_ms = finished.readings[-1].time_ms
     curve = _loss_curve(finished, time_ms)
     store.client.log_batch(run_id, _lacking(store, own, curve), _params(_settings(finished.trial)))
@@ -90,61 +86,12 @@ def log_failure(store: Store, failure: Failure, tags: Mapping[str, str]) -> None
     """Record a trial that failed, as a FAILED run that says why."""
     known = {run.data.tags.get("bnlab.cell", ""): run for run in _find(store, failure.trial)}
     own = {"bnlab.kind": "trial", "bnlab.trial": failure.trial, "bnlab.reason": failure.reason[:5000]}
-    run_id = _run(store, known.get(""), label(failure), {**tags, **own})
+    run_id = take_up(store, known.get(""), label(failure), {**tags, **own})
     params = {
         key: value for key, value in asdict(failure).items() if key not in ("trial", "reason", "variant")
     }
     store.client.log_batch(run_id, params=_params(params))
     store.client.set_terminated(run_id, "FAILED")
-
-
-def log_sweep(store: Store, sweep: Sweep) -> str:
-    """Record a sweep with everything that its report needs; return the run's id.
-
-    Asked again, and with nothing new in it, it stays as it is.
-    """
-    trials = ",".join(sweep.trials)
-    # A tag holds 8,000 characters; the artifact always has the whole list.
-    tags = {
-        "bnlab.kind": "sweep",
-        "bnlab.sweep": sweep.name,
-        "bnlab.trials": trials[:7800],
-        "bnlab.asked": _asked(sweep),
-    }
-    if sweep.notes:
-        tags["mlflow.note.content"] = "\n\n".join(sweep.notes)[:7800]
-    began, known = datetime.fromisoformat(sweep.started).timestamp(), _same_sweep(store, tags)
-    run_id = _run(store, known, sweep.name, tags, round(1000 * began))
-    if known is None or known.info.status == "RUNNING" or _news(store, known, sweep):
-        store.client.log_text(run_id, json.dumps(asdict(sweep), indent=1), SWEEP)
-    # The latest sweep is the one that ended last, whenever it arrives.
-    ended = max(round(1000 * (began + sweep.seconds)), known.info.end_time or 0 if known else 0)
-    store.client.set_terminated(run_id, "FAILED" if sweep.failures else "FINISHED", ended)
-    return run_id
-
-
-def _asked(sweep: Sweep) -> str:
-    """Hash what a sweep asks, whenever it runs and however it ends."""
-    asked = asdict(replace(sweep, started="", seconds=0, trained=0, failures=(), notes=(), layers={}))
-    del asked["versions"], asked["machine"]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _same_sweep(store: Store, tags: Mapping[str, str]) -> Run | None:
-    """Find the run of a sweep that asked the same."""
-    runs = store.client.search_runs([store.experiment], "tags.`bnlab.kind` = 'sweep'", max_results=5000)
-    names = ("bnlab.sweep", "bnlab.asked")
-    alike = (run for run in runs if all(run.data.tags.get(name) == tags[name] for name in names))
-    return next(alike, None)
-
-
-def _news(store: Store, known: Run, sweep: Sweep) -> bool:
-    """Tell whether a sweep trained something, or failed otherwise, since it was recorded."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(store.client.download_artifacts(known.info.run_id, SWEEP, folder))
-        before = _SWEEP.validate_json(path.read_text())
-    said = (before.failures, before.notes) != (sweep.failures, sweep.notes)
-    return said or (sweep.trained > 0 and before.started < sweep.started)
 
 
 def _log_cell(
@@ -171,7 +118,7 @@ def _log_cell(
     own, digest = known.get(tag), hashlib.sha256(repr((readings, tags)).encode()).hexdigest()[:16]
     if _has(own, digest):
         return
-    run_id = _run(store, own, name, {**tags, "bnlab.cell": tag}, finished.began_ms)
+    run_id = take_up(store, own, name, {**tags, "bnlab.cell": tag}, finished.began_ms)
     store.client.log_batch(run_id, _lacking(store, own, list(_cell_metrics(readings))), _params(params))
     _end(store, run_id, digest, max(reading.time_ms for reading in readings))
 
@@ -249,7 +196,7 @@ def _find(store: Store, identity: str) -> list[Run]:
     )
 
 
-def _run(
+def take_up(
     store: Store, known: Run | None, name: str, tags: Mapping[str, str], began_ms: int | None = None
 ) -> str:
     """Take up a run that is there already, or begin one."""

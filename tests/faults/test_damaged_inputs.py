@@ -17,7 +17,7 @@ from bnlab.data.decode import decode_batch, decode_idx, decode_npz, read_members
 from bnlab.records import Reading
 from bnlab.science.histogram import Histogram, LayerHistogram
 from bnlab.settings import SettingsError
-from bnlab.store import histograms_table, readings_table
+from bnlab.tables import histograms_table, readings_table
 from tests.faults import data_files, endings, model_files, stored_sweeps, texts
 from tests.faults.corpus import MIB, PLANTED
 from tests.faults.data_files import LABELS, MEMBERS, PIXELS, PLANES

@@ -9,7 +9,7 @@ import pytest
 
 from bnlab.report.__main__ import main
 from bnlab.science.histogram import Histogram, LayerHistogram
-from bnlab.store import histograms_table
+from bnlab.tables import histograms_table
 from tests.faults import endings, stored_sweeps
 from tests.faults.stored_sweeps import HISTOGRAMS, READINGS, SWEEP
 
