@@ -230,7 +230,7 @@ def test_a_checkpoint_gives_the_statistics_of_its_exported_model(trained, tmp_pa
 
 
 def test_a_checkpoint_whose_tape_has_a_hole_is_refused(trained, tmp_path, capsys):
-    copy = tmp_path / "trial"
+    copy = tmp_path / trained.identity
     (copy / "checkpoints").mkdir(parents=True)
     (copy / "trial.json").write_bytes((trained.path / "trial.json").read_bytes())
     last = trained.checkpoint(trained.checkpoints()[-1])

@@ -100,7 +100,7 @@ def test_killed_in_the_middle_of_a_sweep_and_back_it_holds_everything_once(
     assert waiting(tmp_path / "runs") == []
     assert held(server.database) == undisturbed
     assert sync.main([]) == 0
-    assert run_line(tmp_path, *sweep, f"track.uri={server.uri}", "report.pdf=false") == 0
+    assert run_line(tmp_path, *sweep, f"track.uri={server.uri}") == 0
     assert held(server.database) == undisturbed
 
 

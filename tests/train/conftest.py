@@ -27,13 +27,14 @@ def first(trial, trained, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def arrays():
-    """Everything that a folder's checkpoints hold: (step, name) -> array."""
+    """Everything that a folder's checkpoints hold, but for where they lie: (step, name) -> array."""
     from bnlab.checkpoint import load
 
     return lambda folder: {
         (step, name): array
         for step in folder.checkpoints()
         for name, array in load(folder.checkpoint(step)).arrays.items()
+        if name != "place"
     }
 
 

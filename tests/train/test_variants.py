@@ -63,10 +63,10 @@ KINDS = ["dropout", "ghost", "batch_renorm", "autoencoder", "sequence"]
 )
 def test_an_interrupted_trial_ends_as_if_it_had_not_been(trial, run, kind, xla):
     own = replace(variants(trial)[kind], xla=xla)
-    whole = run(own, "whole", (3, 6))
+    whole = run(own, "whole/trial", (3, 6))
     with pytest.raises(KeyboardInterrupt):
-        run(own, "parts", (3, 6), until=6)
-    parts = run(own, "parts", (3, 6))
+        run(own, "parts/trial", (3, 6), until=6)
+    parts = run(own, "parts/trial", (3, 6))
     for step in (3, 6):
         first, second = (load(folder.checkpoint(step)).arrays for folder in (whole, parts))
         assert first.keys() == second.keys()
