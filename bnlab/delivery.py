@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter
 
 from bnlab.checkpoint import CheckpointError, losses, set_damaged_aside
 from bnlab.files import read_json, write_json
-from bnlab.records import Cell, Sweep
+from bnlab.records import Cell, Sweep, first_line
 from bnlab.store import Folder, trial_folder
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 # It names a folder; nothing that is read may name another one.
 Identity: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
+
+
+class IncompleteError(Exception):
+    """A trial that was finished has lost something; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,20 @@ _PARCEL = TypeAdapter(Parcel)
 
 
 def finished(folder: Folder, asked: Asked) -> Finished:
-    """Gather what is sent of a finished trial."""
+    """Gather what is sent of a finished trial.
+
+    Raises:
+        IncompleteError: it has no settings or no readings any more.
+    """
     from bnlab.track import Finished
 
-    trial, [environment, *_] = folder.trial(), folder.environments()
+    try:
+        trial, [environment, *_] = folder.trial(), folder.environments()
+        readings, began_ms = folder.readings(), folder.began_ms()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IncompleteError(f"{folder.path / 'trial.json'} cannot be read: {first_line(error)}") from None
+    if not readings:
+        raise IncompleteError(f"{folder.path} has no readings any more")
     tags = {
         "threads": str(trial.threads),
         "checkpoint": str(folder.checkpoint(trial.steps)),
@@ -90,9 +104,9 @@ def finished(folder: Folder, asked: Asked) -> Finished:
         trial=trial,
         identity=folder.identity,
         tags=tags,
-        began_ms=folder.began_ms(),
+        began_ms=began_ms,
         losses=partial(losses, folder),
-        readings=folder.readings(),
+        readings=readings,
         cells=sorted(asked.cells),
         way=asked.way,
         artifacts=folder.histogram_files(),
@@ -103,7 +117,7 @@ def send(store: Store, folder: Folder, asked: Asked) -> None:
     """Send a finished trial, once, whoever else sends it at this moment.
 
     Raises:
-        CheckpointError: its training loss cannot be read; what is damaged was set aside.
+        IncompleteError: something of it is gone or damaged; what is damaged was set aside.
     """
     from bnlab import track
 
@@ -112,7 +126,7 @@ def send(store: Store, folder: Folder, asked: Asked) -> None:
             track.log_trial(store, finished(folder, asked))
         except CheckpointError as error:
             set_damaged_aside(folder)
-            raise CheckpointError(f"{error}; the command of its sweep trains it again") from None
+            raise IncompleteError(str(error)) from None
 
 
 def pack(parcel: Parcel) -> None:
@@ -159,10 +173,16 @@ def deliver(parcel: Parcel, connect: Callable[[str, str], Store]) -> str:
 def _deliver(parcel: Parcel, store: Store) -> None:
     from bnlab import track
 
+    incomplete = []
     for identity, asked in parcel.trials.items():
-        send(store, trial_folder(parcel.store, identity), asked)
+        try:
+            send(store, trial_folder(parcel.store, identity), asked)
+        except IncompleteError as error:
+            incomplete.append(f"{error}; the command of its sweep makes it again")
     for failure in parcel.sweep.failures:
         track.log_failure(store, failure, {})
     # Two sweeps of one name must not take each other's run for one that was left open.
     with FileLock(parcel.path.parent / ".lock"):
         track.log_sweep(store, parcel.sweep)
+    if incomplete:
+        raise IncompleteError("; ".join(incomplete))

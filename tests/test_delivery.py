@@ -167,3 +167,20 @@ def test_a_parcel_comes_back_equal(tmp_path, run_line, tiny, answers):
     assert parcel.sweep.measured == {identity: asked.way}
     assert asked.cells == ((False, 0.5, ""), (False, 0.9, ""), (True, 0.5, ""), (True, 0.9, ""))
     assert json.loads(path.read_text())["uri"] == parcel.uri == URI.format(tmp_path)
+
+
+def test_a_trial_that_lost_its_readings_holds_up_no_other(tmp_path, run_line, tiny, answers, capsys):
+    assert without(tmp_path, run_line, tiny, "track.later=true", "report.pdf=false") == 1
+    first, _ = sorted((tmp_path / "runs" / "trials").iterdir())
+    (first / "readings.csv").unlink()
+    answers += [True] * 9
+    capsys.readouterr()
+    assert sync.main(["--store", str(tmp_path / "runs")]) == 1
+    message = f"{first} has no readings any more; the command of its sweep makes it again"
+    assert message in capsys.readouterr().err
+    _, statuses = points(tmp_path)
+    assert statuses["trial", "FINISHED"] == 1
+    assert without(tmp_path, run_line, tiny, "track.later=true", "report.pdf=false") == 0
+    found, statuses = points(tmp_path)
+    assert statuses == {("trial", "FINISHED"): 2, ("cell", "FINISHED"): 8, ("sweep", "FINISHED"): 1}
+    assert set(found.values()) == {1}

@@ -68,7 +68,7 @@ def test_a_checkpoint_that_is_damaged_before_its_trial_is_sent_is_trained_again(
     here = ["report.pdf=false", *tiny]
     assert run_line(tmp_path, *here) == 1
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("undelivered: ")]
-    assert "its checksum does not match; the command of its sweep trains it again" in line
+    assert "its checksum does not match; the command of its sweep makes it again" in line
     assert run_line(tmp_path, *here) == 0
     store = track.connect(URI.format(tmp_path), "bnlab", create=False)
     assert len(store.client.search_runs([store.experiment], "tags.`bnlab.kind` = 'trial'")) == 1

@@ -30,7 +30,7 @@ from bnlab.train.resume import Progress
 
 Tensor: TypeAlias = Any
 # Per graph call, at most: progress moves, and an interrupt is heard within a second or two.
-_CALL_IMAGES, _CALL_SECONDS = 3200, 1.0
+_CALL_IMAGES, _CALL_SECONDS = 3200, 0.5
 # Between two checkpoints: what a kill costs at most.
 _PART_SECONDS = 300.0
 
