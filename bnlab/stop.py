@@ -21,7 +21,7 @@ from uuid import uuid4
 # Names, in the environment of all processes of a sweep, the file that lets them go on.
 _VARIABLE = "BNLAB_SWEEP"
 # Saving takes a second or two; what is not saved by then is as if it had been killed.
-_PATIENCE_SECONDS, _BREAKING_SECONDS = 2.5, 1.0
+_PATIENCE_SECONDS, _BREAKING_SECONDS = 2.0, 0.5
 _LOOK_SECONDS, _SAVING_SECONDS = 0.5, 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
