@@ -115,12 +115,7 @@ def chain(folder: Folder, last: int | None = None) -> Iterator[tuple[int, Checkp
         if last is not None and step > last:
             return
         checkpoint = load(folder.checkpoint(step))
-        if len(checkpoint.losses) != step - done:
-            begin = step - len(checkpoint.losses)
-            raise CheckpointError(
-                f"{checkpoint.path} continues step {begin}, but the one before it ends at step {done}; "
-                "train.fresh=true trains again"
-            )
+        _check_joint(checkpoint.path, len(checkpoint.losses), step, done)
         yield step, checkpoint
         done = step
 
@@ -156,9 +151,34 @@ def moving_statistics(folder: Folder, step: int, decays: Sequence[float]) -> Mov
 
 
 def losses(folder: Folder) -> np.ndarray:
-    """Read the training loss of every step of a trial."""
-    parts = [_member(folder.checkpoint(step), "losses") for step in folder.checkpoints()]
-    return np.concatenate([np.zeros(0), *parts])
+    """Read the training loss of every step of a trial, up to its last checkpoint.
+
+    Raises:
+        CheckpointError: one is missing between two others, or cannot be read.
+    """
+    parts, done = [np.zeros(0)], 0
+    for step in folder.checkpoints():
+        parts.append(_member(folder.checkpoint(step), "losses"))
+        _check_joint(folder.checkpoint(step), len(parts[-1]), step, done)
+        done = step
+    return np.concatenate(parts)
+
+
+def joined(folder: Folder) -> bool:
+    """Whether no checkpoint is missing between two others; all are sound."""
+    try:
+        losses(folder)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _check_joint(path: Path, steps: int, step: int, done: int) -> None:
+    if steps != step - done:
+        raise CheckpointError(
+            f"{path} continues step {step - steps}, but the one before it ends at step {done}; "
+            "the command of its sweep trains it again"
+        )
 
 
 def layers(folder: Folder) -> tuple[tuple[str, int], ...] | None:
@@ -209,12 +229,13 @@ def _place(path: Path) -> str:
 
 
 def _whole(path: Path) -> bool:
-    with path.open("rb") as file:
-        try:
-            check_seal(file)
-        except DamagedError:
-            return False
-    return True
+    # What cannot be opened, for want of a file handle or permission, is not damaged.
+    path.open("rb").close()
+    try:
+        with _opened(path):
+            return True
+    except CheckpointError:
+        return False
 
 
 def _assign(checkpoint: Checkpoint, part: str, variables: Sequence[keras.Variable]) -> None:

@@ -18,13 +18,14 @@ from pydantic import Field, TypeAdapter
 
 from bnlab.checkpoint import CheckpointError, losses, set_damaged_aside
 from bnlab.files import read_json, write_json
-from bnlab.records import Cell, Sweep, first_line
+from bnlab.records import Cell, Failure, Sweep, first_line
 from bnlab.store import Folder, trial_folder
 
 if TYPE_CHECKING:
     from bnlab.track import Finished, Store
 
 
+_HERE = "{store}"
 # It names a folder; nothing that is read may name another one.
 Identity: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
 
@@ -92,6 +93,8 @@ def finished(folder: Folder, asked: Asked) -> Finished:
         readings, began_ms = folder.readings(), folder.began_ms()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IncompleteError(f"{folder.path / 'trial.json'} cannot be read: {first_line(error)}") from None
+    if folder.checkpoints()[-1:] != [trial.steps]:
+        raise IncompleteError(f"{folder.path} is being trained again")
     if not readings:
         raise IncompleteError(f"{folder.path} has no readings any more")
     tags = {
@@ -129,10 +132,22 @@ def send(store: Store, folder: Folder, asked: Asked) -> None:
             raise IncompleteError(str(error)) from None
 
 
+def _send_failure(store: Store, folder: Folder, failure: Failure) -> None:
+    """Send a failure, unless the trial was tried again since, and is done."""
+    from bnlab import track
+
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.path / "send.lock"):
+        if folder.status().state != "done":
+            track.log_failure(store, failure, {})
+
+
 def pack(parcel: Parcel) -> None:
     """Write a parcel down."""
     content = asdict(parcel)
     del content["path"]
+    # The store's own database is that of whatever place the store is copied to.
+    content["uri"] = content["uri"].replace(str(parcel.store), _HERE)
     write_json(parcel.path, content)
 
 
@@ -148,8 +163,10 @@ def unpack(path: Path) -> Parcel:
         ValueError: it is damaged.
     """
     try:
-        return _PARCEL.validate_python({**read_json(path), "path": path})
-    except (ValueError, TypeError) as error:
+        raw = read_json(path)
+        uri = str(raw["uri"]).replace(_HERE, str(path.parent.parent))
+        return _PARCEL.validate_python({**raw, "uri": uri, "path": path})
+    except (ValueError, TypeError, KeyError) as error:
         from bnlab.track.check import why
 
         raise ValueError(f"{path} cannot be read: {why(error)}") from None
@@ -180,7 +197,7 @@ def _deliver(parcel: Parcel, store: Store) -> None:
         except IncompleteError as error:
             incomplete.append(f"{error}; the command of its sweep makes it again")
     for failure in parcel.sweep.failures:
-        track.log_failure(store, failure, {})
+        _send_failure(store, trial_folder(parcel.store, failure.trial), failure)
     # Two sweeps of one name must not take each other's run for one that was left open.
     with FileLock(parcel.path.parent / ".lock"):
         track.log_sweep(store, parcel.sweep)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 from filelock import Timeout
 
 from bnlab import machine, stop
-from bnlab.checkpoint import set_damaged_aside
+from bnlab.checkpoint import joined, set_damaged_aside
 from bnlab.data import Source, in_sequences, locate
 from bnlab.files import FileError, explained
 from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, unmeasured, wanted
@@ -33,7 +34,7 @@ from bnlab.store import Folder, Status, trial_folder
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_STATUS_SECONDS = 0.3
+_STATUS_SECONDS, _POLL_SECONDS = 0.3, 0.1
 
 
 class MeasuringFailed(Exception):
@@ -134,6 +135,7 @@ def _do(job: Job) -> None:
     folder, steps = job.folder, job.trial.steps
     if not job.complete:
         _work(job)
+    (folder.path / "error.txt").unlink(missing_ok=True)
     folder.write_status(Status("done", steps, steps))
 
 
@@ -142,7 +144,7 @@ def _work(job: Job) -> None:
     folder.write_status(Status("training", 0, steps))
     folder.tidy()
     set_damaged_aside(folder)
-    if not job.trained:
+    if not (job.trained and joined(folder)):
         _train(job)
     folder.write_status(Status("measuring", steps, steps))
     (_measure_elsewhere if job.settings.measure.new_process else _measure)(job)
@@ -178,13 +180,22 @@ def _measure(job: Job) -> None:
 
 def _measure_elsewhere(job: Job) -> None:
     """Measure in a process that shares nothing with this one but the files."""
-    command, settings = [sys.executable, "-m", "bnlab.job"], job.settings.model_dump_json()
-    ended = subprocess.run(command, input=settings, capture_output=True, text=True, check=False)
-    if stop.asked():  # which may be why it ended
-        raise stop.Stopped
-    if ended.returncode:
-        last = ended.stderr.strip().rpartition("\n")[2]
-        raise MeasuringFailed(last or f"the process that was to measure ended with status {ended.returncode}")
+    with tempfile.TemporaryFile("w+") as asked, tempfile.TemporaryFile("w+") as said:
+        asked.write(job.settings.model_dump_json())
+        asked.seek(0)
+        process = subprocess.Popen([sys.executable, "-m", "bnlab.job"], stdin=asked, stderr=said)
+        while process.poll() is None:
+            time.sleep(_POLL_SECONDS)
+            if stop.asked():
+                process.kill()  # it only reads, and writes a table whole or not at all
+        if stop.asked():
+            raise stop.Stopped
+        if process.returncode:
+            said.seek(0)
+            last = said.read().strip().rpartition("\n")[2]
+            raise MeasuringFailed(
+                last or f"the process that was to measure ended with status {process.returncode}"
+            )
 
 
 def _unless_stopped(readings: Iterable[Reading]) -> Iterator[Reading]:

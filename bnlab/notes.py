@@ -8,6 +8,8 @@ from contextlib import suppress
 
 from bnlab.store import Folder
 
+_AGAIN = {"csv": "measured", "json": "written"}
+
 
 def notes(trials: Mapping[str, Folder], now: Mapping[str, str]) -> tuple[str, ...]:
     """Write the notes of a sweep.
@@ -26,7 +28,7 @@ def _elsewhere(folders: Iterable[Folder], now: Mapping[str, str]) -> Iterator[st
     """Say which trials ran, or run in part, on something else than this process."""
     found: dict[str, int] = defaultdict(int)
     for folder in folders:
-        with suppress(OSError, ValueError, KeyError):  # it never began
+        with suppress(OSError, ValueError, KeyError, TypeError):  # it never began
             found[differences([*folder.environments(), now])] += 1
     for difference, count in found.items():
         if difference:
@@ -51,5 +53,5 @@ def _damage(trials: Mapping[str, Folder]) -> Iterator[str]:
     for name, folder in trials.items():
         for file in folder.damaged():
             original, _, _ = file.rpartition(".damaged")
-            again = "trained" if original.endswith(".npz") else "measured"
+            again = _AGAIN.get(original.rpartition(".")[2], "trained")
             yield f"{name}: {original} was damaged, is set aside as {file}, and was {again} again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,7 +97,9 @@ def close(parcel: Parcel, settings: Settings, console: Console, problems: list[s
     try:
         _report(parcel, settings, console, stored=parcel.path not in late)
     except Exception as error:
-        problems.append(f"the report could not be made: {type(error).__name__}: {first_line(error)}")
+        known = type(error).__module__.startswith("bnlab")
+        said = first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"
+        problems.append(f"the report could not be made: {said}")
     console.print(f"dashboard: {closing.dashboard(parcel.uri)}", highlight=False)
     closing.show_notes(console, sweep.notes)
     closing.show_failures(console, sweep.failures)
@@ -109,14 +111,23 @@ def close(parcel: Parcel, settings: Settings, console: Console, problems: list[s
 
 def _delivered(parcel: Parcel) -> dict[Path, str]:
     """Deliver all that waits for a parcel's place, and it last; return what still waits, and why."""
-    late = {own.path: deliver(own, connect) for own in [*_others(parcel), parcel]}
-    return {path: reason for path, reason in late.items() if reason}
+    late: dict[Path, str] = {}
+    for own in [*_others(parcel), parcel]:
+        # A server that did not answer is not asked again at once.
+        if reason := _gone(late) or deliver(own, connect):
+            late[own.path] = reason
+    return late
+
+
+def _gone(late: Mapping[Path, str]) -> str:
+    """Find the reason why nothing more can be delivered now."""
+    return next((reason for reason in late.values() if "cannot be used" in reason), "")
 
 
 def _others(parcel: Parcel) -> Iterator[Parcel]:
     """Read what else waits for the place that a parcel is for."""
     for path in waiting(parcel.store):
-        with suppress(ValueError, FileNotFoundError):  # damaged, or just delivered by another process
+        with suppress(ValueError, OSError):  # damaged, or just delivered by another process
             other = unpack(path)
             if path != parcel.path and (other.uri, other.experiment) == (parcel.uri, parcel.experiment):
                 yield other

@@ -153,8 +153,8 @@ def kept_steps(steps: Iterable[int]) -> tuple[int, ...]:
 
 
 def is_trained(folder: Folder, steps: Iterable[int]) -> bool:
-    """Tell whether a trial has every checkpoint that its curve needs."""
-    return set(steps) <= set(folder.checkpoints())
+    """Tell whether a trial has every checkpoint that its curve needs, and that it was to keep for others."""
+    return set(kept_steps(steps)) <= set(folder.checkpoints())
 
 
 def unmeasured(readings: Iterable[Reading], wanted: Wanted) -> tuple[float | None, ...]:

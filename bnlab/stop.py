@@ -69,7 +69,8 @@ def remember() -> None:
         _Process.asked.set()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, handle)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, handle)
 
 
 def sweep() -> str:
@@ -91,7 +92,7 @@ class Interrupt:
 
     def __init__(self, folder: Path, tell: Callable[[str], None], leave: Callable[[int], None]) -> None:
         """Name the sweep."""
-        self._file = folder / f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}"
+        self._file = folder / f"{_machine()}.{os.getpid()}.{uuid4().hex[:8]}"
         self._tell, self._leave = tell, leave
         self.signal, self._over = 0, threading.Event()
 
@@ -200,10 +201,18 @@ def _remove_stale(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _machine() -> str:
+    """Name what numbers processes: this machine, or the container that this is."""
+    try:
+        return f"{socket.gethostname()}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
 def _alive(sweep: str) -> bool:
     """Whether the process of a sweep runs; of another machine's nobody knows better."""
     host, _, pid = Path(sweep).name.rpartition(".")[0].rpartition(".")
-    if host == socket.gethostname():
+    if host == _machine():
         try:
             os.kill(int(pid), 0)
         except ProcessLookupError:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,9 @@ from bnlab.files import DamagedError, FileError, read_json, replacing, sealed, s
 from bnlab.records import Reading, Trial
 from bnlab.science.histogram import LayerHistogram
 from bnlab.tables import histograms_table, parse_histograms, parse_readings, readings_table
+
+# What `replacing` writes: a name, a process, a time.
+_ASIDE = re.compile(r"\..+\.\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ class Folder:
     def tidy(self) -> None:
         """Remove what killed writers left unfinished; only while nobody else works on the trial."""
         for path in self.path.rglob(".*"):
-            path.unlink(missing_ok=True)
+            if _ASIDE.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def damaged(self) -> list[str]:
         """List the files that were set aside."""
@@ -109,10 +114,27 @@ class Folder:
             write_json(self.path / "trial.json", record)
 
     def trial(self) -> Trial:
-        """Read the settings back."""
+        """Read the settings back.
+
+        Raises:
+            OSError, ValueError, KeyError, TypeError: they are gone or damaged.
+        """
         raw = self._record()["trial"]
         pairs = {key: tuple((n, v) for n, v in raw.get(key, ())) for key in ("options", "details")}
         return Trial(**{**raw, "widths": tuple(raw["widths"]), **pairs})
+
+    def mend_trial(self, trial: Trial) -> None:
+        """Write the settings of a trial that was trained once more, where they are gone or damaged."""
+        path = self.path / "trial.json"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if self.trial() == trial and self.environments() and self.began_ms() > 0:
+                return
+        with self.alone():
+            if path.exists():
+                set_aside(path)
+            began = min(self.checkpoint(step).stat().st_mtime_ns for step in self.checkpoints())
+            record = {"trial": asdict(trial), "sweep": "", "environments": [{}]}
+            write_json(path, {**record, "began_ms": began // 1_000_000})
 
     def environments(self) -> list[dict[str, str]]:
         """Read everything that the trial ran on, in order."""
@@ -124,7 +146,7 @@ class Folder:
 
     def trained_by(self) -> str:
         """Read which sweep trained it last; none: nobody."""
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
             return self._record()["sweep"]
         return ""
 

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -126,15 +127,19 @@ def _reach(settings: Settings) -> None:
 
 def _forget(jobs: Sequence[Job]) -> None:
     """Clear the folders of all trials, so that they are trained anew."""
-    for folder in {job.folder.identity: job.folder for job in jobs}.values():
-        folder.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with folder.alone().acquire(timeout=0):
-                folder.clear()
-        except Timeout:
-            raise SettingsError(
-                f"train.fresh=true clears trial {folder.identity}, and another sweep works on it; wait for it"
-            ) from None
+    folders = {job.folder.identity: job.folder for job in jobs}.values()
+    with ExitStack() as locks:
+        for folder in folders:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            try:
+                locks.enter_context(folder.alone().acquire(timeout=0))
+            except Timeout:
+                raise SettingsError(
+                    f"train.fresh=true clears trial {folder.identity}, and another sweep works on it; "
+                    "wait for it"
+                ) from None
+        for folder in folders:
+            folder.clear()
 
 
 def _at(settings: Settings, key: str) -> Any:  # noqa: ANN401

@@ -37,12 +37,13 @@ def _failed(path: Path, uri: str | None) -> bool:
         parcel = unpack(path)
     except FileNotFoundError:  # another process has just delivered it
         return False
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"bnlab: {error}", file=sys.stderr)
         return True
     parcel = replace(parcel, uri=uri or parcel.uri)
     reason = deliver(parcel, connect)
-    trials = f"{len(parcel.trials)} trials of {parcel.sweep.name}"
+    count = len(parcel.trials)
+    trials = f"{count} {'trial' if count == 1 else 'trials'} of {parcel.sweep.name}"
     if reason:
         print(f"undelivered: {trials}: {reason}", file=sys.stderr)
     else:

@@ -47,6 +47,8 @@ class Watch:
     def __enter__(self) -> Watch:
         """Begin to watch."""
         for identity, jobs in self.jobs.items():
+            if jobs[0].folder.checkpoints():
+                jobs[0].folder.mend_trial(jobs[0].trial)
             if _complete(jobs):
                 self._complete.add(identity)
             else:

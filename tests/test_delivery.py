@@ -1,6 +1,7 @@
 """What a tracking store does not take waits on disk, and arrives once."""
 
 import json
+import shutil
 from collections import Counter
 
 import pytest
@@ -8,7 +9,7 @@ from pypdf import PdfReader
 
 from bnlab import sync, track
 from bnlab.delivery import unpack, waiting
-from bnlab.store import Folder
+from bnlab.store import Folder, Status
 
 URI = "sqlite:///{}/runs/mlflow.db"
 
@@ -166,7 +167,8 @@ def test_a_parcel_comes_back_equal(tmp_path, run_line, tiny, answers):
     assert parcel.sweep.trials == (identity,)
     assert parcel.sweep.measured == {identity: asked.way}
     assert asked.cells == ((False, 0.5, ""), (False, 0.9, ""), (True, 0.5, ""), (True, 0.9, ""))
-    assert json.loads(path.read_text())["uri"] == parcel.uri == URI.format(tmp_path)
+    assert parcel.uri == URI.format(tmp_path)
+    assert json.loads(path.read_text())["uri"] == "sqlite:///{store}/mlflow.db"
 
 
 def test_a_trial_that_lost_its_readings_holds_up_no_other(tmp_path, run_line, tiny, answers, capsys):
@@ -184,3 +186,62 @@ def test_a_trial_that_lost_its_readings_holds_up_no_other(tmp_path, run_line, ti
     found, statuses = points(tmp_path)
     assert statuses == {("trial", "FINISHED"): 2, ("cell", "FINISHED"): 8, ("sweep", "FINISHED"): 1}
     assert set(found.values()) == {1}
+
+
+def test_a_copied_store_is_refused_before_it_writes_into_the_original(tmp_path, run_line, tiny, capsys):
+    common = ["report.pdf=false", *tiny]
+    assert run_line(tmp_path, *common) == 0
+    shutil.copytree(tmp_path / "runs", tmp_path / "copy")
+    capsys.readouterr()
+    assert run_line(tmp_path, *common, "store=copy") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    place = f"file://{tmp_path}/runs/artifacts"
+    assert f"it was copied or moved, and keeps its artifacts in {place}; rename it" in line
+    shutil.copytree(tmp_path / "runs" / "trials", tmp_path / "other" / "trials")
+    assert run_line(tmp_path, *common, "store=other") == 0
+
+
+def test_a_parcel_of_a_copied_store_goes_to_the_copy(tmp_path, run_line, tiny, answers):
+    assert run_line(tmp_path, "track.later=true", "report.pdf=false", *tiny) == 1
+    shutil.copytree(tmp_path / "runs", tmp_path / "copy")
+    answers += [True] * 9
+    assert sync.main(["--store", str(tmp_path / "copy")]) == 0
+    assert (tmp_path / "copy" / "mlflow.db").exists()
+    assert not (tmp_path / "runs" / "mlflow.db").exists()
+
+
+def test_a_run_whose_making_was_not_answered_is_no_double(tmp_path, run_line, tiny, monkeypatch):
+    """As MLflow does it by itself where a server made the run, and the answer was lost."""
+    from mlflow.tracking import MlflowClient
+
+    own, lost = MlflowClient.create_run, []
+
+    def create_run(self, *arguments, **options):
+        if len(lost) < 3:  # the trial and two cells of it
+            lost.append(own(self, *arguments, **options))
+        return own(self, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    assert run_line(tmp_path, "report.pdf=false", *tiny) == 0
+    assert len(lost) == 3
+    _, statuses = points(tmp_path)
+    assert statuses == {("trial", "FINISHED"): 1, ("cell", "FINISHED"): 4, ("sweep", "FINISHED"): 1}
+
+
+def test_a_failure_that_was_mended_since_is_not_sent(tmp_path, run_line, tiny, answers):
+    arguments = ["track.later=true", "report.pdf=false", *tiny]
+    assert run_line(tmp_path, *arguments, "train.learning_rate=1e38") == 1
+    [trial] = (tmp_path / "runs" / "trials").iterdir()
+    Folder(trial).write_status(Status("done"))
+    answers += [True] * 9
+    assert sync.main(["--store", str(tmp_path / "runs")]) == 0
+    _, statuses = points(tmp_path)
+    assert statuses == {("sweep", "FAILED"): 1}
+
+
+def test_odd_things_among_the_parcels_are_passed_over(tmp_path, run_line, tiny, capsys):
+    (tmp_path / "runs" / "undelivered" / "x.json").mkdir(parents=True)
+    assert run_line(tmp_path, "report.pdf=false", *tiny) == 0
+    capsys.readouterr()
+    assert sync.main(["--store", str(tmp_path / "runs")]) == 1
+    assert "Is a directory" in capsys.readouterr().err

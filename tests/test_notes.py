@@ -106,3 +106,44 @@ def test_equal_environments_do_not_differ():
     one = {"version.numpy": "2.0", "cpu": "a"}
     assert differences([one, dict(one)]) == ""
     assert differences([one, {"version.numpy": "2.1", "cpu": "b"}]) == "numpy 2.0, then 2.1; cpu a, then b"
+
+
+def test_settings_that_are_gone_or_changed_are_written_again(tmp_path, run_line, tiny):
+    here = ["report.pdf=false", *tiny]
+    assert run_line(tmp_path, *here) == 0
+    folder = trial_of(tmp_path)
+    path = folder.path / "trial.json"
+    before = json.loads(path.read_text())["trial"]
+    changed = json.dumps({"trial": {**before, "batch_size": 64}, "environments": []})
+    for number, harm in enumerate(("[]", '{"trial": ', changed, None)):
+        path.unlink() if harm is None else path.write_text(harm)
+        assert run_line(tmp_path, *here, f"track.uri=sqlite:///{tmp_path}/{number}.db") == 0
+        assert json.loads(path.read_text())["trial"] == before
+    assert len(folder.damaged()) == 3
+    assert run_line(tmp_path, *here) == 0
+    first, *_ = notes_of(tmp_path)
+    assert "trial.json was damaged, is set aside as trial.json.damaged, and was written again" in first
+
+
+def test_a_checkpoint_of_another_step_or_a_missing_one_is_trained_again(tmp_path, run_line, tiny):
+    here = ["report.pdf=false", *tiny]
+    assert run_line(tmp_path, *here) == 0
+    folder = trial_of(tmp_path)
+    whole = {p.name: p.read_bytes() for p in folder.path.glob("checkpoints/*.npz")}
+    steps = folder.checkpoints()
+    folder.checkpoint(steps[4]).write_bytes(folder.checkpoint(steps[5]).read_bytes())
+    assert run_line(tmp_path, *here, "decay=[0.5,0.9,0.95]") == 0
+    folder.checkpoint(steps[3]).unlink()
+    assert run_line(tmp_path, *here) == 0
+    assert {p.name: p.read_bytes() for p in folder.path.glob("checkpoints/*.npz")} == whole
+    assert folder.damaged() == [f"checkpoints/{steps[4]:08d}.npz.damaged"]
+
+
+def test_what_others_put_into_a_trial_stays(tmp_path, run_line, tiny):
+    here = ["report.pdf=false", *tiny]
+    assert run_line(tmp_path, *here) == 0
+    folder = trial_of(tmp_path)
+    (folder.path / ".ipynb_checkpoints").mkdir()
+    (folder.path / ".readings.csv.123.456").touch()
+    assert run_line(tmp_path, *here, "decay=[0.5,0.9,0.95]") == 0
+    assert [path.name for path in folder.path.glob(".*")] == [".ipynb_checkpoints"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +19,15 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import requests
 from filelock import FileLock
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from bnlab.records import first_line
 
 _REACH_SECONDS = 5.0
+# Cheap, and it needs the database behind a server.
+_QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
+_LONGEST = 240
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql", "databricks", "uc")
 
 
@@ -37,7 +42,8 @@ def told(error: Exception) -> str:
     'sqlite3.OperationalError: disk is full'
     """
     database = re.search(r"^\((\w+\.\w*Error)\) (.+)$", str(error), re.MULTILINE)
-    return f"{database[1]}: {database[2]}" if database else first_line(error)
+    line = f"{database[1]}: {database[2]}" if database else first_line(error)
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
 
 
 class Store(NamedTuple):
@@ -78,14 +84,30 @@ def connect(uri: str, experiment: str, create: bool = True) -> Store:
 
 
 def _experiment(client: MlflowClient, name: str, path: Path | None, create: bool) -> str:
+    place = (path.parent / "artifacts").as_uri() if path else None
     found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
-    if not create:
+    if found is None and create:
+        # The dashboard has two faces; this one shows training runs and their charts.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        try:
+            return client.create_experiment(name, place, tags)
+        except MlflowException:  # somebody else made it just now, or it cannot be made
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found is None:
         raise LookupError(f"it has no experiment named {name!r}; set track.experiment or --experiment")
-    # The dashboard has two faces; this one shows training runs and their charts.
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    return client.create_experiment(name, (path.parent / "artifacts").as_uri() if path else None, tags)
+    _check_place(found.artifact_location, place)
+    return found.experiment_id
+
+
+def _check_place(location: str, place: str | None) -> None:
+    """Refuse a copied or moved database: it would read and write artifacts where it was."""
+    if place and location != place and location.startswith("file:") and location.endswith("/artifacts"):
+        raise ValueError(
+            f"it was copied or moved, and keeps its artifacts in {location}; rename it, and the command of "
+            "a sweep sends everything again from its trials"
+        )
 
 
 def _database(uri: str) -> Path | None:
@@ -95,9 +117,10 @@ def _database(uri: str) -> Path | None:
 
 def _make(path: Path) -> None:
     """Make a database aside and rename it: killed half-way, MLflow leaves one that is never usable again."""
-    aside = path.with_name(f".{path.name}.new")
-    for left in path.parent.glob(f"{aside.name}*"):
+    for left in path.parent.glob(f".{path.name}.new*"):
         left.unlink()
+    # A name of its own each time, for MLflow remembers the databases that it made.
+    aside = path.with_name(f".{path.name}.new{time.monotonic_ns()}")
     MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
     aside.replace(path)
 
@@ -115,7 +138,7 @@ def _reach(uri: str) -> None:
     if address.scheme in ("http", "https"):
         # Any answer will do; a server that accepts and stays silent is as bad as none.
         try:
-            requests.get(f"{uri.rstrip('/')}/health", timeout=_REACH_SECONDS)
+            requests.get(f"{uri.rstrip('/')}{_QUESTION}", timeout=_REACH_SECONDS)
         except requests.Timeout:
             raise ConnectionError(f"it did not answer within {_REACH_SECONDS:g} seconds") from None
         except requests.ConnectionError as error:

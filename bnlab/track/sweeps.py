@@ -64,7 +64,10 @@ def _same_sweep(store: Store, tags: Mapping[str, str]) -> Run | None:
 def _news(store: Store, known: Run, sweep: Sweep) -> bool:
     """Tell whether a sweep trained something, or failed otherwise, since it was recorded."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(store.client.download_artifacts(known.info.run_id, SWEEP, folder))
-        before = RECORD.validate_json(path.read_text())
+        try:
+            path = Path(store.client.download_artifacts(known.info.run_id, SWEEP, folder))
+            before = RECORD.validate_json(path.read_text())
+        except Exception:  # gone or damaged; if it is the server that is gone, sending tells
+            return True
     said = (before.failures, before.notes) != (sweep.failures, sweep.notes)
     return said or (sweep.trained > 0 and before.started < sweep.started)

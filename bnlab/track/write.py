@@ -56,7 +56,8 @@ class Finished:
     @property
     def digest(self) -> str:
         """Hash of all that is sent: equal digests need no second sending."""
-        sent = hashlib.sha256(repr((self.tags, self.readings, sorted(self.cells), self.way)).encode())
+        said = repr((self.tags, self.readings, sorted(self.cells), self.way))
+        sent = hashlib.sha256(said.encode() + np.asarray(self.losses(), np.float64).tobytes())
         for name, content in sorted(self.artifacts.items()):
             sent.update(name.encode() + hashlib.sha256(content).digest())
         return sent.hexdigest()[:16]
@@ -64,7 +65,9 @@ class Finished:
 
 def log_trial(store: Store, finished: Finished) -> None:
     """Send a finished trial: its run, and one child run per cell. Sending again changes nothing."""
-    known = {run.data.tags.get("bnlab.cell", ""): run for run in _find(store, finished.identity)}
+    runs = _find(store, finished.identity)
+    runs.sort(key=lambda run: "bnlab.delivered" in run.data.tags)  # of two of one cell the whole one counts
+    known = {run.data.tags.get("bnlab.cell", ""): run for run in runs}
     own = known.get("")
     if _has(own, finished.digest):
         return
@@ -80,6 +83,16 @@ def log_trial(store: Store, finished: Finished) -> None:
     if own and "bnlab.reason" in own.data.tags:  # it failed before
         store.client.delete_tag(run_id, "bnlab.reason")
     _end(store, run_id, finished.digest, time_ms)
+    _remove_doubles(store, finished.identity)
+
+
+def _remove_doubles(store: Store, identity: str) -> None:
+    """Delete open runs of what is there whole: their request was made again, for its answer was lost."""
+    runs = _find(store, identity)
+    whole = {run.data.tags.get("bnlab.cell", "") for run in runs if "bnlab.delivered" in run.data.tags}
+    for run in runs:
+        if run.info.status == "RUNNING" and run.data.tags.get("bnlab.cell", "") in whole:
+            store.client.delete_run(run.info.run_id)
 
 
 def log_failure(store: Store, failure: Failure, tags: Mapping[str, str]) -> None:

@@ -97,3 +97,13 @@ def test_a_trial_under_way_elsewhere_is_not_cleared(tmp_path, run_line, tiny, ca
     )
     assert capsys.readouterr().err == message
     assert kept(tmp_path) == before
+
+
+def test_nothing_is_cleared_where_one_trial_is_under_way_elsewhere(tmp_path, run_line, tiny):
+    arguments = ["-m", "norm=batch,group", "report.pdf=false", *tiny]
+    assert run_line(tmp_path, *arguments) == 0
+    before = kept(tmp_path)
+    _, second = sorted((tmp_path / "runs" / "trials").iterdir())
+    with Folder(second).alone():
+        assert run_line(tmp_path, *arguments, "train.fresh=true") == 2
+    assert kept(tmp_path) == before
