@@ -97,7 +97,7 @@ def test_trials_without_histograms_are_skipped(tiny_sweep):
 
 
 def test_a_digest_knows_the_artifacts(trial):
-    bare = track.Finished(trial, "0" * 12, {}, 0, [], [], [], (1, 1, 1))
+    bare = track.Finished(trial, "0" * 12, {}, 0, list, [], [], (1, 1, 1))
     assert replace(bare, artifacts={}).digest == bare.digest
     digests = {
         replace(bare, artifacts=files).digest

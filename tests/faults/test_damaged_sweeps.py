@@ -21,22 +21,17 @@ COUNTED = [
 
 
 @pytest.fixture(scope="module")
-def stored(tiny_sweep, tmp_path_factory):
-    """A copy of a stored sweep that tests may damage, with a table of histograms: its folder."""
-    folder = tmp_path_factory.mktemp("stored") / "copy"
-    shutil.copytree(tiny_sweep / "runs", folder / "runs", ignore=shutil.ignore_patterns("trials"))
-    with closing(sqlite3.connect(folder / "runs" / "mlflow.db")) as base, base:
-        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
-            base.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(tiny_sweep), str(folder))
-            )
+def stored(run_line, tiny, tmp_path_factory):
+    """A stored sweep that tests may damage, with a table of histograms: its folder."""
+    folder = tmp_path_factory.mktemp("stored")
+    assert run_line(folder, "-m", "name=tiny", "norm=batch,group", "report.pdf=false", *tiny) == 0
     found(folder, READINGS).with_name(HISTOGRAMS).write_text(histograms_table(COUNTED))
     return folder
 
 
 def found(folder, name):
     """One artifact of this name; always the same one."""
-    return min((folder / "runs").rglob(name))
+    return min((folder / "runs" / "artifacts").rglob(name))
 
 
 def draw(folder, *more):
