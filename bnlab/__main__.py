@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -15,7 +16,10 @@ def main() -> NoReturn:
         sys.exit(_run(sys.argv[1:]))
     except KeyboardInterrupt:
         print("\nbnlab: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # At once: what libraries do at exit, half imported, must not change the status.
+        os._exit(130)
 
 
 def _run(arguments: list[str]) -> int:

@@ -181,3 +181,19 @@ def test_files_of_sweeps_that_were_killed_are_removed(interrupt, tmp_path):
     with interrupt:
         kept = {path.name for path in (tmp_path / "sweeps").iterdir()}
     assert kept == {f"{host}.1.0", f"elsewhere.{ended.pid}.0", interrupt.sweep}
+
+
+def test_an_interrupt_while_libraries_are_imported_has_the_status_of_any_other():
+    code = """
+import atexit, os, bnlab.__main__ as door
+
+def run(arguments):
+    atexit.register(os._exit, 7)  # a library that is confused by its own end
+    raise KeyboardInterrupt
+
+door._run = run
+door.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 130
+    assert ended.stderr == "\nbnlab: interrupted; the same command goes on where it stopped\n"
