@@ -26,7 +26,7 @@ from bnlab.checkpoint import joined, set_damaged_aside
 from bnlab.data import Source, in_sequences, locate
 from bnlab.files import FileError, explained
 from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, unmeasured, wanted
-from bnlab.records import Reading, Trial, first_line, label
+from bnlab.records import Reading, Trial, label, named
 from bnlab.science.histogram import LayerHistogram
 from bnlab.settings import Data, Settings, parse
 from bnlab.store import Folder, Status, trial_folder
@@ -227,10 +227,7 @@ class _Progress:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return explained(error)
-    known = type(error).__module__.startswith("bnlab")
-    return first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"
+    return explained(error) if isinstance(error, OSError) else named(error)
 
 
 if __name__ == "__main__":  # as `_measure_elsewhere` calls it

@@ -18,7 +18,7 @@ from bnlab.files import FileError
 from bnlab.job import Job
 from bnlab.machine import environment, machine, versions
 from bnlab.notes import notes
-from bnlab.records import Failure, Sweep, first_line, label, variants
+from bnlab.records import Failure, Sweep, label, named, variants
 from bnlab.science.histogram import LayerHistogram
 from bnlab.settings import Settings, dotted
 from bnlab.store import trial_folder
@@ -97,9 +97,7 @@ def close(parcel: Parcel, settings: Settings, console: Console, problems: list[s
     try:
         _report(parcel, settings, console, stored=parcel.path not in late)
     except Exception as error:
-        known = type(error).__module__.startswith("bnlab")
-        said = first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"
-        problems.append(f"the report could not be made: {said}")
+        problems.append(f"the report could not be made: {named(error)}")
     console.print(f"dashboard: {closing.dashboard(parcel.uri)}", highlight=False)
     closing.show_notes(console, sweep.notes)
     closing.show_failures(console, sweep.failures)

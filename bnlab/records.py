@@ -219,6 +219,12 @@ def made_so(reading: Reading, way: tuple[int, int, int]) -> bool:
     return (reading.eval_batch_size, reading.images) == (size, images)
 
 
+def named(error: Exception) -> str:
+    """Cut an error down to one line, behind its kind where it is none of bnlab's own."""
+    own = type(error).__module__.startswith("bnlab")
+    return first_line(error) if own else f"{type(error).__name__}: {first_line(error)}"
+
+
 def first_line(error: BaseException) -> str:
     """Cut an error down to the line that a person reads."""
     lines = [line for line in str(error).splitlines() if line.strip()]

@@ -66,11 +66,8 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
     descent = optimizer(trial)
     descent.build(model.trainable_variables)
     columns, run = compiled_steps(trial, model, descent, images)
-    progress, pace, count = (
-        Progress(folder, model, descent, columns),
-        _Pace(trial.batch_size),
-        len(images.train_x),
-    )
+    progress = Progress(folder, model, descent, columns)
+    pace, count = _Pace(trial.batch_size), len(images.train_x)
     for stretch in progress.stretches({*steps, *folder.checkpoints()}):
         saved = time.monotonic()
         for a, b in pace.calls(stretch.done, stretch.stop):

@@ -8,17 +8,12 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing
-from importlib import util
-from pathlib import Path
 
 import pytest
 
 from bnlab import sync
 from bnlab.delivery import waiting
-
-_spec = util.spec_from_file_location("server", Path(__file__).with_name("server.py"))
-server_module = util.module_from_spec(_spec)
-_spec.loader.exec_module(server_module)
+from tests.faults.server import Server
 
 POINTS = """
 select coalesce(max(case when t.key = 'bnlab.kind' then t.value end), '') as kind,
@@ -51,7 +46,7 @@ def arrived(database):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server, running."""
-    one = server_module.Server(tmp_path_factory.mktemp("server")).start()
+    one = Server(tmp_path_factory.mktemp("server")).start()
     yield one
     one.kill()
 
