@@ -84,8 +84,8 @@ class Reading:
         *_gap, *_gap_se: phase false minus phase true on the same images, and its paired standard
             error; NaN with phase true.
         time_ms: when it was measured, ms since 1970; kept, so that sending it again changes nothing.
-        drill: how the checkpoint was restored, where it was not simply restored; gaps are then taken
-            against phase true of the intact model.
+        drill: how the model came to inference, where its checkpoint was not simply restored: a restore
+            drill or a fault; gaps are then taken against phase true of the intact model, on the same pixels.
         constant_rmse: of the best constant predictor on the same images: what knowing nothing gets.
     """
 
@@ -117,6 +117,64 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Clue:
+    """One number that explains a gap: why it is there, in which layer, what shows it, what a remedy leaves.
+
+    Attributes:
+        step: optimizer steps of the checkpoint.
+        split: images that it was measured on, as of readings.
+        decay: of the moving statistics that are explained; None where no decay plays a part.
+        drill: how the model came to inference, where it did not simply, as of readings.
+        kind: what `name` names, and so what the value is (one of `CLUES`):
+
+            cause           a part of the gap (`bnlab.science.decomposition.CAUSES`); all parts add up to it
+            layer TARGET    a layer's part of the gap, the mean of two orders; all layers add up to it
+            alone TARGET    what goes when this layer alone is taken from moving to TARGET statistics
+            left TARGET     what is left when every layer but this one is
+            distance        how far a layer's moving statistics lie from the population's
+            sign            what the model, its statistics or its tape show
+            remedy          a metric under a remedy; as `rmse_gap` and so on, what is left of the gap
+
+            TARGET is `batch` or `population`.
+        metric: `rmse`, `accuracy` or `loss`; a distance's or remedy's own quantity; empty for a sign.
+        value, standard_error: the latter NaN where it is not known.
+        eval_batch_size, images: as of readings.
+        samples: images behind its population statistics.
+        time_ms: as of readings.
+    """
+
+    step: int
+    split: str
+    decay: float | None
+    drill: str
+    kind: str
+    name: str
+    metric: str
+    value: float
+    standard_error: float
+    eval_batch_size: int
+    images: int
+    samples: int
+    time_ms: int
+
+    @property
+    def key(self) -> tuple:
+        """What was measured, apart from the values: a new clue replaces the old one of its key."""
+        way = self.eval_batch_size, self.images, self.samples
+        return self.step, self.split, self.decay, self.drill, self.kind, self.name, self.metric, *way
+
+
+TARGETS = ("batch", "population")
+CLUES = (
+    "cause",
+    *(f"{kind} {target}" for kind in ("layer", "alone", "left") for target in TARGETS),
+    "distance",
+    "sign",
+    "remedy",
+)
+
+
+@dataclass(frozen=True)
 class Failure:
     """A trial that did not finish, and the one-line reason; variant as in `variants`."""
 
@@ -141,7 +199,12 @@ class Sweep:
         trials: identities of all its trials, finished or not.
         trained: how many of them were trained in this sweep (the others were found finished).
         decays, phases: the swept values that training cannot see.
-        drills: ways to restore that were tried out.
+        drills: ways to come to inference that were tried out: restore drills, and faults at inference.
+        samples: images behind population statistics; 0 where no gap was explained.
+        remedies: that were measured, as their clues are named.
+        attribution: the statistics that layers were put on to find their parts, or empty.
+        faults: (fault, trial, drill): a fault of training has a trial of its own and no drill, one at
+            inference a drill on the healthy trial.
         measured: trial -> the way its readings were made, as `made_so` knows it.
         final: the split that is read whole when training is over, `test` or `train`.
         variants: trial -> what tells it from others of its task, norm, batch size and seed.
@@ -162,6 +225,10 @@ class Sweep:
     decays: tuple[float, ...]
     phases: tuple[bool, ...]
     drills: tuple[str, ...] = ()
+    samples: int = 0
+    remedies: tuple[str, ...] = ()
+    attribution: str = ""
+    faults: tuple[tuple[str, str, str], ...] = ()
     measured: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     final: str = "test"
     variants: Mapping[str, str] = field(default_factory=dict)
@@ -209,8 +276,8 @@ def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else "default" if value is None else str(value).lower()
 
 
-def made_so(reading: Reading, way: tuple[int, int, int]) -> bool:
-    """Tell whether a reading was made in a way: (evaluation batch size, images of the test and train probe).
+def made_so(reading: Reading | Clue, way: tuple[int, int, int]) -> bool:
+    """Tell whether a reading or clue was made in a way: (evaluation batch size, images of the test and train probe).
 
     A trial may be measured in several ways; readings of different ways are never mixed.
     """

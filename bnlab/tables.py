@@ -1,4 +1,4 @@
-"""Readings and histograms as CSV: every number survives to the last bit."""
+"""Readings, clues and histograms as CSV: every number survives to the last bit."""
 
 from __future__ import annotations
 
@@ -6,24 +6,32 @@ import csv
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, TypeVar
 
-from bnlab.records import Reading
+from bnlab.records import Clue, Reading
 from bnlab.science.histogram import Histogram, LayerHistogram
+
+Record = TypeVar("Record", Reading, Clue)
 
 
 def readings_table(readings: Iterable[Reading]) -> str:
     """Write readings as CSV; every number survives to the last bit."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, [field.name for field in fields(Reading)], lineterminator="\n")
-    table.writeheader()
-    table.writerows(asdict(reading) for reading in readings)
-    return text.getvalue()
+    return _written(Reading, readings)
 
 
 def parse_readings(table: str) -> list[Reading]:
     """Read readings back from CSV."""
-    return [_reading(row) for row in csv.DictReader(io.StringIO(table))]
+    return _parsed(Reading, table)
+
+
+def clues_table(clues: Iterable[Clue]) -> str:
+    """Write clues as CSV; every number survives to the last bit."""
+    return _written(Clue, clues)
+
+
+def parse_clues(table: str) -> list[Clue]:
+    """Read clues back from CSV."""
+    return _parsed(Clue, table)
 
 
 def histograms_table(rows: Iterable[LayerHistogram]) -> str:
@@ -43,10 +51,21 @@ def parse_histograms(table: str) -> list[LayerHistogram]:
     return [_histogram(row) for row in csv.DictReader(io.StringIO(table))]
 
 
-def _reading(row: dict[str, str]) -> Reading:
-    kinds = Reading.__annotations__.items()
+def _written(record: type, rows: Iterable[Any]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, [field.name for field in fields(record)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def _parsed(record: type[Record], table: str) -> list[Record]:
+    kinds = record.__annotations__.items()
     # A column that an older table lacks has its default.
-    return Reading(**{name: _CONVERT[kind](row[name]) for name, kind in kinds if name in row})
+    return [
+        record(**{name: _CONVERT[kind](row[name]) for name, kind in kinds if name in row})
+        for row in csv.DictReader(io.StringIO(table))
+    ]
 
 
 def _histogram(row: dict[str, str]) -> LayerHistogram:
