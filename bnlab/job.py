@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import Timeout
 
@@ -25,8 +25,8 @@ from bnlab import machine, stop
 from bnlab.checkpoint import joined, set_damaged_aside
 from bnlab.data import Source, in_sequences, locate
 from bnlab.files import FileError, explained
-from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, unmeasured, wanted
-from bnlab.records import Reading, Trial, label, named
+from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, unexplained, unmeasured, wanted
+from bnlab.records import Clue, Reading, Trial, label, named
 from bnlab.science.histogram import LayerHistogram
 from bnlab.settings import Data, Settings, parse
 from bnlab.store import Folder, Status, trial_folder
@@ -34,6 +34,7 @@ from bnlab.store import Folder, Status, trial_folder
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+Row = TypeVar("Row", Reading, Clue)
 _STATUS_SECONDS, _POLL_SECONDS = 0.3, 0.1
 
 
@@ -63,12 +64,22 @@ class Job:
     @property
     def trained(self) -> bool:
         """Whether the trial has every checkpoint that the job wants."""
-        return is_trained(self.folder, self.wanted.steps)
+        return is_trained(self.folder, self.wanted.steps, self.trial.frozen_from)
 
     @property
     def complete(self) -> bool:
         """Whether there is nothing left to do."""
-        return self.trained and not self.to_measure and not self.lacks_histograms
+        found = self.trained and not self.to_measure
+        return found and not self.to_explain and not self.lacks_histograms
+
+    @property
+    def to_explain(self) -> frozenset[tuple]:
+        """What of the gaps is not explained yet."""
+        return (
+            unexplained(self.folder.clues(), self.wanted)
+            if any(True for _ in self.wanted.clues())
+            else frozenset()
+        )
 
     @property
     def lacks_histograms(self) -> bool:
@@ -157,7 +168,7 @@ def _train(job: Job) -> None:
 
     folder, trial = job.folder, job.trial
     folder.write_trial(trial, machine.environment(), stop.sweep())
-    steps = kept_steps(job.wanted.steps)
+    steps = kept_steps(job.wanted.steps, trial.frozen_from)
     train(trial, load(job.source), folder, steps, _Progress(folder, trial.steps))
 
 
@@ -165,7 +176,7 @@ def _measure(job: Job) -> None:
     """Read what is wanted from the trial's checkpoints, and keep it beside what was there."""
     machine.configure(job.trial.device, job.trial.threads)
     from bnlab.data import load
-    from bnlab.measure import histograms, measure
+    from bnlab.measure import explain, histograms, measure
 
     folder, trial, images = job.folder, job.trial, load(job.source)
     if job.to_measure:
@@ -174,6 +185,10 @@ def _measure(job: Job) -> None:
         # What was read before keeps its time, by which a tracking store knows that it has it.
         merged = {reading.key: reading for reading in [*new, *folder.readings()]}
         folder.write_readings(sorted(merged.values(), key=lambda reading: reading.time_ms))
+    if missing := job.to_explain:
+        found = _unless_stopped(explain(trial, images, folder, job.wanted, missing))
+        kept = {clue.key: clue for clue in [*found, *folder.clues()]}
+        folder.write_clues(sorted(kept.values(), key=lambda clue: clue.time_ms))
     if job.lacks_histograms:
         _keep(folder, histograms(trial, images, folder, job.wanted, job.slowest))
 
@@ -198,11 +213,11 @@ def _measure_elsewhere(job: Job) -> None:
             )
 
 
-def _unless_stopped(readings: Iterable[Reading]) -> Iterator[Reading]:
-    for reading in readings:
+def _unless_stopped(rows: Iterable[Row]) -> Iterator[Row]:
+    for row in rows:
         if stop.asked():
             raise stop.Stopped
-        yield reading
+        yield row
 
 
 def _keep(folder: Folder, new: Iterable[LayerHistogram]) -> None:

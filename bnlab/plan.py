@@ -12,8 +12,9 @@ import numpy as np
 
 from bnlab.data import Source
 from bnlab.data.order import held_out_count, probe_size
-from bnlab.records import Reading, Trial, made_so
+from bnlab.records import Clue, Reading, Trial, made_so
 from bnlab.settings import Settings, SettingsError
+from bnlab.settings.faults import HEALTHY, Fault, drill, trained_fault
 from bnlab.store import Folder
 
 # Version of a trial's meaning: raise it when equal settings no longer give equal numbers.
@@ -32,7 +33,12 @@ class Wanted:
         eval_batch_size: images that share statistics in phase true.
         images, train_images: images in a probe of the test set, and of what was trained on.
         final: the split that is read whole at the last step.
-        drills: ways to restore the last checkpoint that are tried out.
+        drills: ways to come to inference that are tried out on the last checkpoint.
+        fault: made on purpose; one at inference is among the drills.
+        explain: split the final gaps into their causes.
+        attribution: the statistics that layers are put on to find their parts of the gap, or none.
+        remedies: that are tried out, with their options, as their clues are named.
+        samples: images behind population statistics.
     """
 
     steps: tuple[int, ...]
@@ -42,10 +48,36 @@ class Wanted:
     train_images: int
     final: str = "test"
     drills: tuple[str, ...] = ()
+    fault: Fault = HEALTHY
+    explain: bool = False
+    attribution: str | None = None
+    remedies: tuple[str, ...] = ()
+    samples: int = 4096
 
-    def covers(self, reading: Reading) -> bool:
-        """Tell whether a reading was made in the wanted way."""
+    def covers(self, reading: Reading | Clue) -> bool:
+        """Tell whether a reading or clue was made in the wanted way."""
         return made_so(reading, self.way)
+
+    @property
+    def probe(self) -> str:
+        """The fixed images that stand for the final split where that would take too long."""
+        return f"{self.final}_probe"
+
+    @property
+    def deployments(self) -> tuple[str, ...]:
+        """How the model comes to inference where gaps are explained: healthy, and with the fault."""
+        return tuple(dict.fromkeys(("", drill(self.fault))))
+
+    def clues(self) -> Iterator[tuple]:
+        """List one clue of each kind that is wanted, as `clue_of` names it; remedies are listed by name."""
+        cases = list(product((decay for decay in self.decays if decay is not None), self.deployments))
+        for decay, how in cases:
+            if self.explain:
+                yield from (("cause", "lag", split, decay, how) for split in ("train_probe", self.final))
+                yield ("sign", "at_start", self.final, decay, how)
+            if self.attribution:
+                yield (f"layer {self.attribution}", "all", self.probe, decay, how)
+            yield from (("remedy", name, self.final, decay, how) for name in self.remedies)
 
     @property
     def way(self) -> tuple[int, int, int]:
@@ -66,7 +98,12 @@ def wanted(settings: Settings, source: Source, trial: Trial) -> Wanted:
         images=probe_size(source.test, images),
         train_images=probe_size(seen, images),
         final=settings.measure.final,
-        drills=settings.measure.drills,
+        drills=(*settings.measure.drills, *filter(None, [drill(settings.fault)])),
+        fault=settings.fault,
+        explain=settings.measure.explain and settings.moving,
+        attribution=settings.measure.attribution if settings.moving else None,
+        remedies=settings.measure.remedies if settings.moving else (),
+        samples=settings.measure.population_samples,
     )
 
 
@@ -86,7 +123,7 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
     size = settings.measure.batch_size or settings.together
     _fits("batch_size", settings.batch_size, pool, f"training {what}")
     _fits("measure.batch_size", size, source.test, f"test {what}")
-    task, train = settings.task, settings.train
+    task, train, steps = settings.task, settings.train, _steps(settings, pool)
     return Trial(
         task=task.name,
         data=source.name,
@@ -98,7 +135,7 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
         options=tuple(sorted(settings.norm.model_dump(exclude={"name"}, exclude_none=True).items())),
         batch_size=settings.batch_size,
         seed=settings.seed,
-        steps=_steps(settings, pool),
+        steps=steps,
         optimizer=train.optimizer,
         learning_rate=_scaled_rate(settings),
         momentum=None if train.optimizer == "adam" else train.momentum or 0.0,
@@ -107,6 +144,9 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
         threads=train.threads,
         xla=_xla(settings, device),
         details=task.details,
+        frozen_from=_frozen_from(settings, steps),
+        freeze_decay=None if train.freeze_statistics_at is None else train.freeze_decay,
+        fault=trained_fault(settings.fault),
     )
 
 
@@ -139,22 +179,23 @@ def curve_steps(steps: int, points: int) -> tuple[int, ...]:
     return tuple(range(1, steps + 1))
 
 
-def kept_steps(steps: Iterable[int]) -> tuple[int, ...]:
+def kept_steps(steps: Iterable[int], frozen_from: int | None = None) -> tuple[int, ...]:
     """Say at which steps a trial leaves a checkpoint: those that are wanted, and those of a default curve.
 
     Args:
         steps: wanted ones, in order; the last one ends the trial.
+        frozen_from: where statistics are frozen, of the averages up to that checkpoint.
 
     >>> kept_steps((4,))
     (1, 2, 3, 4)
     """
-    wanted = set(steps)
+    wanted = {*steps, *([frozen_from] if frozen_from else [])}
     return tuple(sorted(wanted | set(curve_steps(max(wanted), _KEPT))))
 
 
-def is_trained(folder: Folder, steps: Iterable[int]) -> bool:
+def is_trained(folder: Folder, steps: Iterable[int], frozen_from: int | None = None) -> bool:
     """Tell whether a trial has every checkpoint that its curve needs, and that it was to keep for others."""
-    return set(kept_steps(steps)) <= set(folder.checkpoints())
+    return set(kept_steps(steps, frozen_from)) <= set(folder.checkpoints())
 
 
 def unmeasured(readings: Iterable[Reading], wanted: Wanted) -> tuple[float | None, ...]:
@@ -171,12 +212,38 @@ def unmeasured(readings: Iterable[Reading], wanted: Wanted) -> tuple[float | Non
     return missing if None in missing or not missing else (None, *missing)
 
 
+def unexplained(clues: Iterable[Clue], wanted: Wanted) -> frozenset[tuple]:
+    """List what is still to be explained for a job, as `Wanted.clues` does."""
+    seen = {clue_of(clue) for clue in clues if wanted.covers(clue) and clue.samples == wanted.samples}
+    free = {(kind, name, split, how) for kind, name, split, decay, how in seen if decay is None}
+    return frozenset(
+        (kind, name, split, decay, how)
+        for kind, name, split, decay, how in set(wanted.clues()) - seen
+        if (kind, name, split, how) not in free  # a remedy that depends on no decay
+    )
+
+
+def clue_of(clue: Clue) -> tuple:
+    """Name what a clue is of, whatever its metric."""
+    return clue.kind, clue.name, clue.split, clue.decay, clue.drill
+
+
 def _asked(wanted: Wanted, decay: float | None) -> Iterator[tuple]:
     """List what has to be read under one decay: (decay, step, split, drill)."""
     yield from ((decay, *point, "") for point in product(wanted.steps, ("test_probe", "train_probe")))
     last = (decay, wanted.steps[-1], wanted.final)
     yield (*last, "")
     yield from ((*last, drill) for drill in wanted.drills if decay is not None)
+
+
+def _frozen_from(settings: Settings, steps: int) -> int | None:
+    """Round to a step, after the first and before the last."""
+    at = settings.train.freeze_statistics_at
+    if at is None:
+        return None
+    if steps < 2:
+        raise SettingsError(f"train.freeze_statistics_at needs at least 2 steps, got {steps}")
+    return min(max(1, round(at * steps)), steps - 1)
 
 
 def _fits(key: str, size: int, available: int, what: str) -> None:

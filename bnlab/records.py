@@ -37,6 +37,9 @@ class Trial:
         optimizer, learning_rate, momentum, schedule: the rate is the scaled one.
         device, threads, xla: they change rounding, and rounding changes results.
         details: of the network, where they differ from `DETAILS`, sorted by name.
+        frozen_from: the step after which moving statistics stay as they are and normalize; None: never.
+        freeze_decay: of those averages; None where they are never frozen.
+        fault: what training does wrong on purpose, or empty.
     """
 
     task: str
@@ -57,13 +60,16 @@ class Trial:
     threads: int
     xla: bool
     details: Options = ()
+    frozen_from: int | None = None
+    freeze_decay: float | None = None
+    fault: str = ""
 
     @property
     def settings(self) -> dict[str, object]:
         """All settings by name, options of the normalizer as `norm.<name>`."""
         own = {name: value for name, value in asdict(self).items() if name not in ("options", "details")}
         options = {f"norm.{name}": value for name, value in self.options}
-        return {**own, **options, **DETAILS, **dict(self.details)}
+        return {**own, "fault": self.fault or "none", **options, **DETAILS, **dict(self.details)}
 
 
 @dataclass(frozen=True)
@@ -277,7 +283,7 @@ def _short(value: object) -> str:
 
 
 def made_so(reading: Reading | Clue, way: tuple[int, int, int]) -> bool:
-    """Tell whether a reading or clue was made in a way: (evaluation batch size, images of the test and train probe).
+    """Tell whether a reading or clue was made in a way: (evaluation batch size, test and train probe).
 
     A trial may be measured in several ways; readings of different ways are never mixed.
     """

@@ -4,6 +4,7 @@
                           checkpoints/*.npz   weights, optimizer, random state, tape, by step
                           parts/*.npz         the same between two checkpoints, while training is interrupted
                           readings.csv        what was measured
+                          clues.csv           why there are gaps, and what closes them
                           histograms*         how every layer's values are spread, when asked for
                           status.json         how far it is, or why it failed
                           *.damaged           set aside: what was torn or changed after it was written
@@ -23,9 +24,16 @@ from typing import Any
 from filelock import FileLock
 
 from bnlab.files import DamagedError, FileError, read_json, replacing, sealed, set_aside, unsealed, write_json
-from bnlab.records import Reading, Trial
+from bnlab.records import Clue, Reading, Trial
 from bnlab.science.histogram import LayerHistogram
-from bnlab.tables import histograms_table, parse_histograms, parse_readings, readings_table
+from bnlab.tables import (
+    clues_table,
+    histograms_table,
+    parse_clues,
+    parse_histograms,
+    parse_readings,
+    readings_table,
+)
 
 # What `replacing` writes: a name, a process, a time.
 _ASIDE = re.compile(r"\..+\.\d+\.\d+")
@@ -173,6 +181,14 @@ class Folder:
     def write_readings(self, readings: Iterable[Reading]) -> None:
         """Replace the table of readings."""
         _write_table(self.path / "readings.csv", readings_table(readings))
+
+    def clues(self) -> list[Clue]:
+        """Read everything that explains gaps so far; a damaged table counts for nothing."""
+        return parse_clues(_sound(self.path / "clues.csv"))
+
+    def write_clues(self, clues: Iterable[Clue]) -> None:
+        """Replace the table of clues."""
+        _write_table(self.path / "clues.csv", clues_table(clues))
 
     def histograms(self) -> list[LayerHistogram]:
         """Read the histograms made so far."""

@@ -1,6 +1,7 @@
-"""Restored checkpoint x statistics -> readings and gaps; and histograms of every layer."""
+"""Restored checkpoint x statistics -> readings, gaps and why they are there; histograms of every layer."""
 
 from bnlab.measure.curve import NotFinite, measure
+from bnlab.measure.explain import explain
 from bnlab.measure.histograms import histograms
 
-__all__ = ["NotFinite", "histograms", "measure"]
+__all__ = ["NotFinite", "explain", "histograms", "measure"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -12,32 +11,25 @@ import numpy as np
 from bnlab import models
 from bnlab.checkpoint import chain, restore
 from bnlab.data import Images
-from bnlab.data.order import probe, shuffled, trained_on
-from bnlab.measure.drills import restored
+from bnlab.measure.deployments import needed_decays
+from bnlab.measure.drills import DRILLS, restored
 from bnlab.measure.evaluate import Evaluator
+from bnlab.measure.patient import Patient
+from bnlab.measure.splits import Split, probes, whole
+from bnlab.measure.trained import Trained
 from bnlab.plan import Wanted
 from bnlab.records import Reading, Trial
-from bnlab.science.gap import Difference, gap
+from bnlab.science.gap import METRICS, Difference, gap
 from bnlab.science.scores import Scores
 from bnlab.science.tape import MovingStatistics
+from bnlab.settings.faults import drill
 from bnlab.store import Folder
 
-METRICS = ("rmse", "accuracy", "loss")
 _NO_GAP = {metric: Difference(float("nan"), float("nan")) for metric in METRICS}
 
 
 class NotFinite(Exception):
     """A network gives infinite or NaN outputs with its own batch statistics; the message names the step."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images to measure on, with what a constant predictor gets on them."""
-
-    name: str
-    x: np.ndarray
-    y: np.ndarray
-    constant_rmse: float
 
 
 def measure(
@@ -55,8 +47,8 @@ def measure(
     Yields:
         Readings on both probes at each wanted step, and on the whole final split at the last.
     """
-    reader = _Reader(trial, wanted)
-    probes = _probes(trial, images, wanted)
+    reader = _Reader(trial, images, folder, wanted)
+    fixed_images = probes(trial, images, wanted)
     fixed = [decay for decay in decays if decay is not None]
     moving = None
     for step, checkpoint in chain(folder):
@@ -65,43 +57,16 @@ def measure(
         if step not in wanted.steps:
             continue
         restore(checkpoint, reader.model)
-        whole = [_whole(trial, images, wanted)] if step == wanted.steps[-1] else []
-        for split in (*probes, *whole):
+        final = [whole(trial, images, wanted)] if step == wanted.steps[-1] else []
+        for split in (*fixed_images, *final):
             yield from reader.read(split, step, moving)
-
-
-def _probes(trial: Trial, images: Images, wanted: Wanted) -> list[Split]:
-    """Draw the fixed images of each curve: some that the trial is trained on, some of the test set."""
-    train = probe(_seen(trial, images), wanted.train_images)
-    test = probe(np.arange(len(images.test_x)), wanted.images)
-    return [
-        _split(trial, "train_probe", images.train_x[train], images.train_y[train]),
-        _split(trial, "test_probe", images.test_x[test], images.test_y[test]),
-    ]
-
-
-def _whole(trial: Trial, images: Images, wanted: Wanted) -> Split:
-    """Take everything: the test set, or all that was trained on."""
-    if wanted.final == "test":
-        return _split(trial, "test", images.test_x, images.test_y)
-    # In a random order: neighbours of a file may be alike, and share a batch in phase true.
-    seen = shuffled(_seen(trial, images))
-    return _split(trial, "train", images.train_x[seen], images.train_y[seen])
-
-
-def _seen(trial: Trial, images: Images) -> np.ndarray:
-    return trained_on(trial.seed, len(images.train_x), trial.steps * trial.batch_size)
-
-
-def _split(trial: Trial, name: str, x: np.ndarray, y: np.ndarray) -> Split:
-    return Split(name, x, y, models.GOALS[trial.model].constant(trial, x, y))
 
 
 class _Reader:
     """Reads a trial's model, whichever checkpoint it holds, on any split."""
 
-    def __init__(self, trial: Trial, wanted: Wanted) -> None:
-        self._trial, self._wanted = trial, wanted
+    def __init__(self, trial: Trial, images: Images, folder: Folder, wanted: Wanted) -> None:
+        self._trial, self._images, self._folder, self._wanted = trial, images, folder, wanted
         self.model = models.build(trial)
         self._evaluator = Evaluator(trial, self.model, wanted.eval_batch_size)
 
@@ -116,8 +81,9 @@ class _Reader:
         for decay, scores in self._under(split, moving):
             yield _reading(common, False, decay, scores, gap(scores, batch, size))
         if split.name == self._wanted.final:
-            for drill, decay, scores in self._drilled(split, moving):
-                yield _reading({**common, "drill": drill}, False, decay, scores, gap(scores, batch, size))
+            yield from self._faulty(split, common, moving)
+            for how, decay, scores in self._drilled(split, moving):
+                yield _reading({**common, "drill": how}, False, decay, scores, gap(scores, batch, size))
 
     def _under(self, split: Split, moving: MovingStatistics) -> Iterator[tuple[float, Scores]]:
         statistics = {decay: moving.at(decay) for decay in moving.decays}
@@ -129,9 +95,27 @@ class _Reader:
 
     def _drilled(self, split: Split, moving: MovingStatistics) -> Iterator[tuple[str, float, Scores]]:
         """Restore the model in every wanted way, and see what it then gives at inference."""
-        for decay, drill in product(moving.decays, self._wanted.drills):
-            other = restored(drill, self._trial, self.model, moving.at(decay))
-            yield drill, decay, self._scores(split, self._evaluator.of_another(split.x, other))
+        for decay, how in product(moving.decays, self._restores):
+            other = restored(how, self._trial, self.model, moving.at(decay))
+            yield how, decay, self._scores(split, self._evaluator.of_another(split.x, other))
+
+    def _faulty(self, split: Split, common: dict, moving: MovingStatistics) -> Iterator[Reading]:
+        """Read what the fault gives at inference; phase true sees the same weights and pixels as it."""
+        if not (how := drill(self._wanted.fault)):
+            return
+        decays = moving.decays
+        needed = needed_decays(self._wanted.fault, decays)
+        trained = Trained(self._trial, self._images, self._folder, self._wanted, [*decays, *needed])
+        patient = Patient(trained, how, decays)
+        for decay, deployment in patient.deployments.items():
+            scores, batch = patient.deployed(split, deployment), patient.in_batches(split)
+            gaps = gap(scores, batch, self._wanted.eval_batch_size)
+            yield _reading({**common, "drill": how}, False, decay, scores, gaps)
+
+    @property
+    def _restores(self) -> list[str]:
+        """Drills of the restore; a fault at inference is none of them."""
+        return [how for how in self._wanted.drills if how in DRILLS]
 
     def _scores(self, split: Split, outputs: np.ndarray) -> Scores:
         return models.GOALS[self._trial.model].scores(outputs, split.x, split.y)

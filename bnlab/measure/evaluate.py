@@ -16,14 +16,19 @@ import tensorflow as tf
 
 from bnlab import models
 from bnlab.records import Trial
+from bnlab.science.moments import Moments, merged
 from bnlab.science.norms import in_training
-from bnlab.science.probe import Batch, Fixed, outputs, switched_layers
+from bnlab.science.probe import Batch, Blend, Fixed, Note, outputs, probe, switched_layers
 
 Tensor: TypeAlias = Any
 # Images per graph call: enough to keep the convolutions busy, few enough for the caches.
 _CALL = 512
 # Outputs under several sets of statistics that are held at once: many of a classifier, few of an autoencoder.
 _BYTES = 64 * 2**20
+# Parts of a population whose moments are merged in float64, at most.
+_PARTS = 64
+# Draws of a latent's noise for fresh batches: none of them are those of an evaluation.
+_FRESH = 2**20
 
 
 class Evaluator:
@@ -43,6 +48,13 @@ class Evaluator:
         self._call = batch_size * -(-_CALL // batch_size)
         self._batch = tf.function(self._with_batches)
         self._fixed = tf.function(self._with_fixed, reduce_retracing=True)
+        self._blend = tf.function(self._with_blends, reduce_retracing=True)
+        self._notes = tf.function(self._noted)
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the normalization layers that have two phases, in the model's order."""
+        return list(self._layers)
 
     def in_batches(self, images: np.ndarray, step: int) -> np.ndarray:
         """Compute outputs with phase true: each batch by its own statistics, as in training at a step.
@@ -54,16 +66,73 @@ class Evaluator:
 
     def with_fixed(self, images: np.ndarray, statistics: Sequence[Fixed]) -> Iterator[np.ndarray]:
         """Compute outputs with phase false, every image by the same statistics: once for each given set."""
-        size = 4 * len(images) * math.prod(self._model.output_shape[1:])
-        together = max(1, _BYTES // size)
+        together = self._together(images)
         for first in range(0, len(statistics), together):
             some = statistics[first : first + together]
             values = [_stacked([fixed[layer] for fixed in some]) for layer in self._layers]
             yield from self._over(images, self._fixed, (tf.range(len(some)), values), axis=1)
 
+    def blended(
+        self, images: np.ndarray, fixed: Fixed, weights: np.ndarray, each: bool = False
+    ) -> Iterator[np.ndarray]:
+        """Compute outputs under fixed statistics mixed with those of the batch, once for each set of weights.
+
+        Args:
+            images: pixels, as everywhere.
+            fixed: what is mixed in with weight 0.
+            weights: (sets, layers) in [0, 1]: the share of the batch's own, as in `Blend`.
+            each: mix in each image's own moments instead of the batch's.
+        """
+        values = [_stacked([fixed[layer]]) for layer in self._layers]
+        values = [(mean[0], variance[0]) for mean, variance in values]
+        for some in np.array_split(
+            np.asarray(weights, np.float32), -(-len(weights) // self._together(images))
+        ):
+            given = tf.constant(some), values, each
+            yield from self._over(images, self._blend, given, axis=1)
+
+    def moments(self, images: np.ndarray, size: int, step: int) -> dict[str, Moments]:
+        """Note the moments of every batch with phase true, as in training at a step.
+
+        Args:
+            images: whole batches, one after another.
+            size: images in a batch.
+            step: of training, for clipping that depends on it.
+
+        Returns:
+            layer -> moments, (batches, channels) each.
+        """
+        share, most = tf.constant(step / self._trial.steps, tf.float32), size * -(-_CALL // size)
+        parts = [
+            self._notes(images[first : first + most], tf.constant(_FRESH + call), share, size, None)
+            for call, first in enumerate(range(0, len(images), most))
+        ]
+        return {
+            layer: Moments(*(np.concatenate([part[layer][i] for part in parts]) for i in (0, 1)))
+            for layer in parts[0]
+        }
+
+    def population(self, images: np.ndarray) -> dict[str, Moments]:
+        """Compute population statistics: layer by layer, earlier layers on population statistics already.
+
+        All images are one batch, so each layer sees what those before it gave under the moments of all of
+        them. Moments of parts are merged in float64, in the full form E[var] + Var[mean].
+
+        Returns:
+            layer -> moments, (channels,) each.
+        """
+        # As many equal parts as leave no image out: float32 sums of millions of values would lose digits.
+        parts = math.gcd(len(images), _PARTS)
+        noted = self._notes(images, tf.constant(_FRESH), tf.constant(0.0), len(images), parts)
+        return {layer: merged(Moments(mean, variance)) for layer, (mean, variance) in noted.items()}
+
     def of_another(self, images: np.ndarray, model: keras.Model) -> np.ndarray:
         """Compute what another model gives at inference, as it is, on the same inputs."""
         return self._over(images, lambda x, call, _: model(self._inputs(x, call), training=False), None)
+
+    def _together(self, images: np.ndarray) -> int:
+        """Count the sets of statistics whose outputs are held at once."""
+        return max(1, _BYTES // (4 * len(images) * math.prod(self._model.output_shape[1:])))
 
     def _over(
         self,
@@ -90,6 +159,33 @@ class Evaluator:
             return outputs(self._rest, x, dict(zip(self._layers, one[1], strict=True)))
 
         return tf.map_fn(given, values, fn_output_signature=tf.float32, parallel_iterations=1)
+
+    def _with_blends(self, images: Tensor, call: Tensor, values: tuple[Tensor, Sequence, bool]) -> Tensor:
+        x = self._before(self._inputs(images, call))
+        weights, fixed, each = values
+        groups = images.shape[0] // (1 if each else self._size)
+
+        def given(weight: Tensor) -> Tensor:
+            shares = dict(zip(self._layers, tf.unstack(weight, len(self._layers)), strict=True))
+            return outputs(self._rest, x, Blend(dict(zip(self._layers, fixed, strict=True)), shares, groups))
+
+        return tf.map_fn(given, weights, parallel_iterations=1)
+
+    def _noted(self, images: Tensor, call: Tensor, share: Tensor, size: int, parts: int | None) -> dict:
+        """Collect what every layer sees: layer -> (means, variances), a row for each batch and call."""
+        trained = in_training(self._trial.norm, dict(self._trial.options), size, share)
+        count, notes = images.shape[0], list[Note]()
+        # Population statistics are plain ones: no renormalization corrects them.
+        clip = trained.clip if parts is None else (1.0, 0.0)
+        with probe(self._model, Batch(count // size, clip=clip, parts=parts or 1), notes):
+            self._model(self._inputs(images, call), training=False)
+        return {
+            layer: tuple(
+                tf.concat([getattr(n, part) for n in notes if n.layer == layer], 0)
+                for part in ("mean", "variance")
+            )
+            for layer in self._layers
+        }
 
     def _inputs(self, images: Tensor, call: Tensor) -> Any:  # noqa: ANN401
         pixels = tf.cast(images, tf.float32) / 255.0

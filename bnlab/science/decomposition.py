@@ -30,7 +30,7 @@ def decompose(chain: Mapping[str, Scores], batch: Scores, batch_size: int) -> Pa
     """Split a gap along a chain of statistics.
 
     Args:
-        chain: cause -> scores before it is taken away, in the order of `CAUSES`; the first is what is deployed.
+        chain: cause -> scores before it is taken away, in the order of `CAUSES`; first what is deployed.
         batch: scores with the batch's own statistics, the end of the chain.
         batch_size: images that shared their statistics there, as for `bnlab.science.gap.gap`.
 

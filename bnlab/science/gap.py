@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from bnlab.science.scores import Scores
+
+METRICS = ("rmse", "accuracy", "loss")
 
 
 class Difference(NamedTuple):
@@ -27,14 +30,32 @@ def gap(moving: Scores, batch: Scores, batch_size: int) -> dict[str, Difference]
     Returns:
         metric -> difference, for `rmse`, `accuracy` and `loss`.
     """
+    return contrast(((1.0, moving), (-1.0, batch)), batch_size)
+
+
+def contrast(terms: Sequence[tuple[float, Scores]], batch_size: int) -> dict[str, Difference]:
+    """Weigh measurements on the same images against one another: sum_k weight_k * metric_k.
+
+    Args:
+        terms: (weight, scores), all of the same images in the same order; weights add up to zero.
+        batch_size: as for `gap`.
+
+    Returns:
+        metric -> value and paired standard error, for `rmse`, `accuracy` and `loss`.
+    """
     # d sqrt(m) = dm / (2 sqrt(m)): the delta method makes the RMSE's root a mean over images.
-    roots = [_linearized(scores) for scores in (moving, batch)]
-    pairs = {
-        "rmse": (moving.rmse - batch.rmse, roots[0] - roots[1]),
-        "accuracy": (moving.accuracy - batch.accuracy, moving.correct - batch.correct),
-        "loss": (moving.loss - batch.loss, moving.losses - batch.losses),
+    each = {
+        "rmse": sum(weight * _linearized(scores) for weight, scores in terms),
+        "accuracy": sum(weight * scores.correct for weight, scores in terms),
+        "loss": sum(weight * scores.losses for weight, scores in terms),
     }
-    return {name: Difference(v, paired_standard_error(d, batch_size)) for name, (v, d) in pairs.items()}
+    return {
+        name: Difference(
+            sum(weight * getattr(scores, name) for weight, scores in terms),
+            paired_standard_error(np.asarray(images), batch_size),
+        )
+        for name, images in each.items()
+    }
 
 
 def paired_standard_error(differences: np.ndarray, batch_size: int = 1) -> float:

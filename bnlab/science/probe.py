@@ -15,7 +15,7 @@ one traced inside keeps it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -39,6 +39,8 @@ class Batch:
             call as one batch. Parts are counted, not images: a layer may see several frames of each.
         clip: bounds (r_max, d_max) of batch renormalization; None takes the layer's own.
         update: let the averages that batch renormalization trains with take note of the batch.
+        parts: equal consecutive parts whose moments are merged in float64, for a batch so large that it
+            stands for a population: layer by layer, each on inputs that are normalized so already.
         fused: let one operation of TensorFlow's do what Keras does in ten, forth and back, where it can: one
             float32 batch, channels last, no renormalization, no GPU. It takes a fifth off a step's time.
     """
@@ -46,12 +48,35 @@ class Batch:
     groups: int = 1
     clip: tuple[Tensor, Tensor] | None = None
     update: bool = False
+    parts: int = 1
     fused: bool = False
 
 
 # layer name -> (mean, variance), each (channels,): phase false, or any other fixed statistics.
 Fixed: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
-Statistics: TypeAlias = Batch | Fixed
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Fixed statistics mixed with a batch's own, as those of a mixture of both distributions.
+
+        mean = (1 - w) m + w m_B,   variance = (1 - w) v + w v_B + w (1 - w) (m - m_B)^2
+
+    With w = 0 they are the fixed ones, with w = 1 the batch's own, each layer for itself; in between they are
+    the mixture of E[x] and E[x^2] of Summers & Dinneen, arXiv 1906.03548, section 3.2, without cancellation.
+
+    Attributes:
+        fixed: layer -> (mean, variance).
+        weight: layer -> w in [0, 1].
+        groups: as of `Batch`; as many groups as images mix in each image's own moments.
+    """
+
+    fixed: Fixed
+    weight: Mapping[str, Tensor]
+    groups: int = 1
+
+
+Statistics: TypeAlias = Batch | Fixed | Blend
 
 
 class Note(NamedTuple):
@@ -103,7 +128,7 @@ def probe(model: keras.Model, statistics: Statistics, notes: list[Note] | None =
 
     Args:
         model: any built Keras model; its variables are read, never written (but see `Batch.update`).
-        statistics: `Batch` or, for every layer that is not frozen, fixed (mean, variance).
+        statistics: `Batch`, `Blend` or, for every layer that is not frozen, fixed (mean, variance).
         notes: with `Batch`, one entry per call of a layer is appended: what it saw.
 
     Raises:
@@ -136,6 +161,8 @@ def outputs(model: keras.Model, x: Tensor, statistics: Statistics) -> Tensor:
 def _replacement(layer: NormLayer, statistics: Statistics, notes: list[Note] | None) -> Callable[..., Tensor]:
     if isinstance(statistics, Batch):
         return (_fused_call if _can_fuse(layer, statistics) else _batch_call)(layer, statistics, notes)
+    if isinstance(statistics, Blend):
+        return _blended_call(layer, statistics)
     mean, variance = statistics[layer.name]
 
     def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
@@ -149,28 +176,63 @@ def _batch_call(layer: NormLayer, batch: Batch, notes: list[Note] | None) -> Cal
     calls = itertools.count()
 
     def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
-        # One call over many batches at once: groups of images become an axis of their own.
-        lead = int(batch.groups > 1)
-        grouped = ops.reshape(inputs, (batch.groups, -1, *inputs.shape[1:])) if lead else inputs
-        channel = layer.axis % inputs.ndim + lead
-        axes = [axis for axis in range(lead, grouped.ndim) if axis != channel]
-        mean, variance = ops.moments(grouped, axes, keepdims=True)
+        grouped, axes, channel = _in_groups(layer, inputs, batch.groups)
         spread = _broadcast_shape(layer, grouped.ndim, channel)
+        mean, variance = _moments(grouped, axes, batch.parts)
         if notes is not None:
             flat = (-1, spread[channel])
             notes.append(Note(layer.name, next(calls), ops.reshape(mean, flat), ops.reshape(variance, flat)))
         corrections = _corrections(layer, batch, mean, variance, spread) if layer.renorm else (None, None)
-        return ops.reshape(
-            _normalized(layer, grouped, mean, variance, spread, *corrections), ops.shape(inputs)
-        )
+        y = _normalized(layer, grouped, mean, variance, spread, *corrections)
+        return ops.reshape(y, ops.shape(inputs))
 
     return call
+
+
+def _blended_call(layer: NormLayer, blend: Blend) -> Callable[..., Tensor]:
+    def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
+        grouped, axes, channel = _in_groups(layer, inputs, blend.groups)
+        spread = _broadcast_shape(layer, grouped.ndim, channel)
+        own = ops.moments(grouped, axes, keepdims=True)
+        fixed = [ops.reshape(part, spread) for part in blend.fixed[layer.name]]
+        mean, variance = _mixed(own, fixed, blend.weight[layer.name])
+        return ops.reshape(_normalized(layer, grouped, mean, variance, spread), ops.shape(inputs))
+
+    return call
+
+
+def _mixed(own: tuple[Tensor, Tensor], fixed: Sequence[Tensor], weight: Tensor) -> tuple[Tensor, Tensor]:
+    rest = 1 - weight
+    apart = ops.square(own[0] - fixed[0])
+    return (
+        rest * fixed[0] + weight * own[0],
+        rest * fixed[1] + weight * own[1] + rest * weight * apart,
+    )
+
+
+def _in_groups(layer: NormLayer, inputs: Tensor, groups: int) -> tuple[Tensor, list[int], int]:
+    """Give groups of a call an axis of their own: the array, axes of its moments, axis of its channels."""
+    lead = int(groups > 1)
+    grouped = ops.reshape(inputs, (groups, -1, *inputs.shape[1:])) if lead else inputs
+    channel = layer.axis % inputs.ndim + lead
+    return grouped, [axis for axis in range(lead, grouped.ndim) if axis != channel], channel
+
+
+def _moments(x: Tensor, axes: list[int], parts: int) -> tuple[Tensor, Tensor]:
+    """Compute mean and variance, kept broadcastable; in parts, which are merged in float64."""
+    if parts == 1:
+        return ops.moments(x, axes, keepdims=True)
+    apart, within = ops.reshape(x, (parts, -1, *x.shape[1:])), [axis + 1 for axis in axes]
+    means, variances = (ops.cast(part, "float64") for part in ops.moments(apart, within, keepdims=True))
+    mean = ops.mean(means, axis=0)
+    variance = ops.mean(variances, axis=0) + ops.mean(ops.square(means - mean), axis=0)
+    return ops.cast(mean, x.dtype), ops.cast(variance, x.dtype)
 
 
 def _can_fuse(layer: NormLayer, batch: Batch) -> bool:
     last = layer.axis in (-1, layer.input_spec.ndim - 1)
     plain = layer.compute_dtype == "float32" and not layer.renorm
-    return batch.fused and batch.groups == 1 and last and plain
+    return batch.fused and batch.groups == batch.parts == 1 and last and plain
 
 
 def _fused_call(layer: NormLayer, _: Batch, notes: list[Note] | None) -> Callable[..., Tensor]:

@@ -6,12 +6,12 @@ twice in a step is updated twice. Rows of a step lie side by side in one array.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bnlab.science.averages import advance
+from bnlab.science.averages import advance, zero_debiased
 
 # What Keras's moving statistics hold before the first update.
 START_MEAN, START_VARIANCE = 0.0, 1.0
@@ -40,21 +40,23 @@ class Tape:
 
     Attributes:
         columns: the layout of a row.
-        moments: (steps, sum over columns of 2 * channels) float32.
+        moments: (steps, sum over columns of 2 * channels) float32; a row of NaN is a step that updated
+            nothing, with phase false or frozen statistics.
     """
 
     columns: tuple[Column, ...]
     moments: np.ndarray
 
     def updates(self, layer: str) -> np.ndarray:
-        """List what one layer saw, oldest first: (steps * calls, 2 * channels), means then variances."""
+        """List what one layer saw, oldest first: (updates, 2 * channels), means then variances."""
         parts, start = [], 0
         for column in self.columns:
             stop = start + 2 * column.channels
             if column.layer == layer:
                 parts.append(self.moments[:, start:stop])
             start = stop
-        return np.stack(parts, axis=1).reshape(-1, parts[0].shape[1])
+        rows = np.stack(parts, axis=1).reshape(-1, parts[0].shape[1])
+        return rows[~np.isnan(rows).all(axis=1)]
 
 
 class MovingStatistics:
@@ -72,23 +74,48 @@ class MovingStatistics:
         channels = {column.layer: column.channels for column in columns}
         start = {layer: np.repeat([START_MEAN, START_VARIANCE], n) for layer, n in channels.items()}
         self._averages = {layer: np.tile(row, (len(self.decays), 1)) for layer, row in start.items()}
+        self._starts, self._updates = start, dict.fromkeys(start, 0)
 
     def advance(self, tape: Tape) -> MovingStatistics:
         """Carry every average over a further stretch of tape; returns itself."""
         for layer, average in self._averages.items():
             updates = _averaged(tape.updates(layer), self._epsilons[layer])
+            self._updates[layer] += len(updates)
             self._averages[layer] = advance(average, updates, self.decays)
         return self
 
     def at(self, decay: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Read the statistics at one decay: layer -> (mean, variance), float64 of shape (channels,)."""
         row = self.decays.index(decay)
-        halves = {layer: np.split(average[row], 2) for layer, average in self._averages.items()}
+        return self._statistics({layer: average[row] for layer, average in self._averages.items()})
+
+    @property
+    def updates(self) -> dict[str, int]:
+        """How often each layer was updated."""
+        return dict(self._updates)
+
+    def debiased(self, decay: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Read the statistics at one decay without what they still hold of their start, as `at`.
+
+        Raises:
+            ValueError: a layer was never updated, so that nothing else is in them.
+        """
+        row = self.decays.index(decay)
+        return self._statistics(
+            {
+                layer: zero_debiased(average[row], self._starts[layer], decay, self._updates[layer])
+                for layer, average in self._averages.items()
+            }
+        )
+
+    def _statistics(self, averages: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        halves = {layer: np.split(average, 2) for layer, average in averages.items()}
         return {layer: (mean, self._variance(layer, second)) for layer, (mean, second) in halves.items()}
 
     def _variance(self, layer: str, second: np.ndarray) -> np.ndarray:
         epsilon = self._epsilons[layer]
-        return second if epsilon is None else np.maximum(second**2 - epsilon, 0.0)
+        # Rounding may leave a hair less than nothing once the start is taken out.
+        return np.maximum(second if epsilon is None else second**2 - epsilon, 0.0)
 
 
 def _averaged(updates: np.ndarray, epsilon: float | None) -> np.ndarray:

@@ -15,12 +15,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from bnlab.settings.faults import CHOSEN, HEALTHY, TRAINED, Fault, drill
 from bnlab.settings.groups import Data, Device, Measure, Report, Task, Track, Train
 from bnlab.settings.messages import SettingsError, nearest, one_line, short
 from bnlab.settings.norms import Norm
 from bnlab.settings.types import Decay, Group, OneOrMore, Positive
 
 __all__ = ["Data", "Settings", "SettingsError", "dotted", "nearest", "parse", "short"]
+
+# Normalizers with moving statistics.
+MOVING = ("batch", "ghost", "batch_renorm")
 
 
 class Settings(Group):
@@ -34,6 +38,7 @@ class Settings(Group):
     measure: Measure
     track: Track
     report: Report
+    fault: Annotated[Fault, Field(discriminator="name")] = HEALTHY
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
     batch_size: Positive
     decay: OneOrMore[Decay]
@@ -66,7 +71,7 @@ class Settings(Group):
 
     @model_validator(mode="after")
     def _drills_have_statistics_to_lose(self) -> Settings:
-        if self.measure.drills and self.norm.name not in ("batch", "ghost", "batch_renorm"):
+        if self.measure.drills and self.norm.name not in MOVING:
             raise ValueError(
                 f"measure.drills must be empty without moving statistics, got {list(self.measure.drills)} "
                 f"for norm={self.norm.name}"
@@ -77,6 +82,59 @@ class Settings(Group):
                 f"phase={list(self.phase)} and task.freeze={str(self.task.freeze).lower()}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _faults_can_be_made(self) -> Settings:
+        name = self.fault.name
+        if name == "none":
+            return self
+        if self.norm.name not in MOVING or self.task.freeze:
+            raise ValueError(
+                f"fault={name} needs moving statistics that are trained, got norm={self.norm.name} and "
+                f"task.freeze={str(self.task.freeze).lower()}"
+            )
+        if drill(self.fault) and False not in self.phase:
+            raise ValueError(f"fault={name} is made at inference and needs phase false, got phase=[True]")
+        return self
+
+    @model_validator(mode="after")
+    def _faults_fit_the_task(self) -> Settings:
+        name, model = self.fault.name, self.task.model
+        if name in ("sorted", "two_sources") and model in ("autoencoder", "sequence"):
+            raise ValueError(f"fault={name} needs a classifier, got model {model}")
+        if name == "preprocessing" and model == "autoencoder":
+            raise ValueError("fault=preprocessing needs targets that are no pixels, got model autoencoder")
+        if name in TRAINED and self.train.freeze_statistics_at is not None:
+            raise ValueError(
+                f"fault={name} trains with other statistics; set train.freeze_statistics_at=null"
+            )
+        if name in CHOSEN and not self._chosen:
+            raise ValueError(
+                f"fault={name} sets batch_size=1 or train.schedule=constant; leave both to it, got "
+                f"batch_size={self.batch_size} and train.schedule={self.train.schedule}"
+            )
+        return self
+
+    @property
+    def _chosen(self) -> bool:
+        """Whether the settings make the fault that they name."""
+        return (
+            self.batch_size == 1 if self.fault.name == "batch_of_one" else self.train.schedule == "constant"
+        )
+
+    @model_validator(mode="after")
+    def _frozen_statistics_are_there(self) -> Settings:
+        if self.train.freeze_statistics_at is not None and (self.norm.name not in MOVING or self.task.freeze):
+            raise ValueError(
+                "train.freeze_statistics_at needs moving statistics that are trained, got "
+                f"norm={self.norm.name} and task.freeze={str(self.task.freeze).lower()}"
+            )
+        return self
+
+    @property
+    def moving(self) -> bool:
+        """Whether the network has moving statistics that training updates."""
+        return self.norm.name in MOVING and not self.task.freeze
 
     @model_validator(mode="after")
     def _histograms_are_counted(self) -> Settings:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from bnlab.records import DETAILS
-from bnlab.settings.types import Group, InOrder, Many, Positive
+from bnlab.settings.types import Decay, Group, InOrder, Many, OneOrMore, Positive
 
 # Pixels along an image's side.
 _SIDES = {"mnist": 28, "cifar": 32}
@@ -80,6 +81,8 @@ class Train(Group):
     threads: Positive = 1
     xla: bool | None = None
     fresh: bool = False
+    freeze_statistics_at: Annotated[float, Field(gt=0, lt=1)] | None = None
+    freeze_decay: Decay = 0.99
 
     @model_validator(mode="after")
     def _one_duration(self) -> Train:
@@ -98,6 +101,11 @@ Drill: TypeAlias = Literal[
 ]
 
 
+Remedy: TypeAlias = Literal[
+    "population", "zero_debias", "best_decay", "test_statistics", "mixed", "eval_norm"
+]
+
+
 class Measure(Group):
     """What is measured on a trial's checkpoints."""
 
@@ -108,6 +116,24 @@ class Measure(Group):
     drills: Many[Drill] = ()
     histograms: bool = False
     new_process: bool = False
+    explain: bool = True
+    population_samples: Annotated[int, Field(ge=16)] = 4096
+    attribution: Literal["batch", "population"] | None = None
+    remedy: Many[Remedy] = ()
+    remedy_samples: OneOrMore[Annotated[int, Field(ge=16)] | None] = (None,)
+    remedy_batch: OneOrMore[Annotated[int, Field(ge=2)] | None] = (None,)
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        """Name every remedy that is asked for, `population` with its options: once for each combination."""
+        sizes = product(self.remedy_samples, self.remedy_batch)
+        each = [
+            "population" + (f" n{samples or self.population_samples}") + (f" b{batch}" if batch else "")
+            for samples, batch in sizes
+        ]
+        return tuple(
+            name for remedy in self.remedy for name in (each if remedy == "population" else [remedy])
+        )
 
 
 class Track(Group):

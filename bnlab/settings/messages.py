@@ -56,7 +56,9 @@ def _described(error: Any, keys: Sequence[str]) -> str:  # noqa: ANN401
         rule = str(error["ctx"]["error"])
         return (
             rule
-            if rule.startswith(("at most", "adam", "norm.", "task.", "measure.", "report."))
+            if rule.startswith(
+                ("at most", "adam", "norm.", "task.", "measure.", "report.", "fault", "train.")
+            )
             else f"{key} {rule}"
         )
     rule = error["msg"]

@@ -1,34 +1,27 @@
-"""The training loop: many steps in one graph call, every step's moments on tape.
-
-The loop over steps runs inside TensorFlow, around one step that XLA may compile; the images lie in memory
-as uint8 and each batch is one gather. Compiling the whole loop instead is slower from batch 8 upwards.
-"""
+"""The training loop: graph calls of many steps each, with checkpoints, progress and checks between them."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from bnlab import models
+from bnlab.checkpoint import moving_statistics
 from bnlab.data import Images
-from bnlab.data.order import batches
+from bnlab.data.feed import fed
 from bnlab.records import Trial
-from bnlab.science.norms import in_training
-from bnlab.science.probe import Note, normalization_layers, probe
-from bnlab.science.tape import Column
+from bnlab.science.probe import Fixed
 from bnlab.stop import Stopped
 from bnlab.store import Folder
 from bnlab.train.optimizer import optimizer
 from bnlab.train.resume import Progress
+from bnlab.train.steps import compiled_steps
 
-Tensor: TypeAlias = Any
 # Per graph call, at most: progress moves, and an interrupt is heard within a second or two.
 _CALL_IMAGES, _CALL_SECONDS = 3200, 0.5
 # Between two checkpoints: what a kill costs at most.
@@ -67,11 +60,14 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
     descent.build(model.trainable_variables)
     columns, run = compiled_steps(trial, model, descent, images)
     progress = Progress(folder, model, descent, columns)
-    pace, count = _Pace(trial.batch_size), len(images.train_x)
+    pace, frozen = _Pace(trial.batch_size), False
     for stretch in progress.stretches({*steps, *folder.checkpoints()}):
         saved = time.monotonic()
+        if trial.frozen_from is not None and not frozen and stretch.start >= trial.frozen_from:
+            frozen = True
+            _, run = compiled_steps(trial, model, descent, images, _frozen(trial, folder))
         for a, b in pace.calls(stretch.done, stretch.stop):
-            losses, moments = run(batches(trial.seed, count, trial.batch_size, a, b))
+            losses, moments = run(fed(trial.seed, images, trial.batch_size, a, b, trial.fault == "sorted"))
             stretch.add(_finite(losses.numpy(), a, trial), moments.numpy())
             stop = watch(b, float(losses[-1]))
             if stretch.whole or stop or time.monotonic() - saved > _PART_SECONDS:
@@ -82,61 +78,11 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
                 raise Stopped(f"training stopped at step {b}")
 
 
-def compiled_steps(
-    trial: Trial, model: keras.Model, descent: keras.optimizers.Optimizer, images: Images
-) -> tuple[tuple[Column, ...], Callable[[np.ndarray], tuple[Tensor, Tensor]]]:
-    """Compile training: (steps, batch) image numbers -> (steps,) losses and (steps, row) moments.
-
-    Returns:
-        The layout of a row of moments, and the function.
-    """
-    pixels, labels = tf.constant(images.train_x), tf.constant(images.train_y)
-    goal, options, notes = models.GOALS[trial.model], dict(trial.options), list[Note]()
-    # XLA fuses by itself, and better at the small batches where it is used.
-    fused = trial.device == "cpu" and not trial.xla
-
-    @tf.function(jit_compile=trial.xla)
-    def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        notes.clear()
-        x = tf.cast(x, tf.float32) / 255.0
-        inputs = models.network_inputs(trial, x, draw=descent.iterations)
-        share = tf.cast(descent.iterations, tf.float32) / trial.steps
-        statistics = replace(in_training(trial.norm, options, trial.batch_size, share), fused=fused)
-        with tf.GradientTape() as gradient, probe(model, statistics, notes):
-            loss = goal.loss(model(inputs, training=True), x, y)
-            whole = tf.add_n([loss, *model.losses])
-        descent.apply(gradient.gradient(whole, model.trainable_variables), model.trainable_variables)
-        row = [tf.reshape(_by_update(note), [-1]) for note in notes]
-        return loss, tf.concat(row, 0) if row else tf.zeros([0])
-
-    @tf.function(input_signature=[tf.TensorSpec([None, trial.batch_size], tf.int32)])
-    def run(numbers: Tensor) -> tuple[Tensor, Tensor]:
-        count = tf.shape(numbers)[0]
-        losses = tf.TensorArray(tf.float32, count)
-        rows = tf.TensorArray(tf.float32, count)
-        for i in tf.range(count):
-            loss, row = step(tf.gather(pixels, numbers[i]), tf.gather(labels, numbers[i]))
-            losses, rows = losses.write(i, loss), rows.write(i, row)
-        return losses.stack(), rows.stack()
-
-    run.get_concrete_function()  # traced now, so that the layout is known
-    return _columns(model, notes), run
-
-
-def _by_update(note: Note) -> Tensor:
-    """Order a call's moments as updates: (groups, 2, channels), means and then variances."""
-    return tf.stack([note.mean, note.variance], axis=1)
-
-
-def _columns(model: keras.Model, notes: Sequence[Note]) -> tuple[Column, ...]:
-    epsilons = {n.name: n.epsilon if n.renorm else None for n in normalization_layers(model)}
-    columns: list[Column] = []
-    for note in notes:
-        groups, channels = note.mean.shape
-        first = note.call * groups
-        updates = range(first, first + groups)
-        columns += [Column(note.layer, update, channels, epsilons[note.layer]) for update in updates]
-    return tuple(columns)
+def _frozen(trial: Trial, folder: Folder) -> Fixed:
+    """Replay the averages up to the step from which they stay as they are."""
+    decay, step = trial.freeze_decay or 0.0, trial.frozen_from or 0
+    fixed = moving_statistics(folder, step, [decay]).at(decay)
+    return {name: (np.float32(mean), np.float32(variance)) for name, (mean, variance) in fixed.items()}
 
 
 class _Pace:

@@ -26,8 +26,8 @@ def build(folder: str, setting: Setting) -> Built:
     """Compile a trial's training and make its first steps."""
     trial, arrays = material.read(folder, setting["xla"])
     from bnlab import models
-    from bnlab.train.loop import compiled_steps
     from bnlab.train.optimizer import optimizer
+    from bnlab.train.steps import compiled_steps
 
     model, descent = models.build(trial), optimizer(trial)
     descent.build(model.trainable_variables)

@@ -12,7 +12,7 @@ from bnlab import models
 from bnlab.checkpoint import load, moving_statistics
 from bnlab.data.order import batches
 from bnlab.store import Folder
-from bnlab.train import Diverged, loop, resume, train
+from bnlab.train import Diverged, loop, resume, steps, train
 from bnlab.train.optimizer import optimizer
 
 
@@ -183,7 +183,7 @@ def test_a_loss_that_is_not_finite_names_its_step(trial, images, trained, tmp_pa
 def test_xla_compiles_the_step_when_the_trial_says_so(trial, images, xla):
     model, descent = models.build(trial), optimizer(trial)
     descent.build(model.trainable_variables)
-    _, run = loop.compiled_steps(replace(trial, xla=xla), model, descent, images)
+    _, run = steps.compiled_steps(replace(trial, xla=xla), model, descent, images)
     functions = run.get_concrete_function().graph.as_graph_def().library.function
     assert any(function.attr["_XlaMustCompile"].b for function in functions) is xla
 
@@ -213,6 +213,6 @@ def test_the_first_step_of_adam_goes_by_the_rate_against_the_gradients_sign(tria
 
 
 def test_training_goes_on_in_a_process_that_has_trained_before(trial, images, tmp_path):
-    for steps in ((3, 6), (3, 5, 6)):
-        train(trial, images, Folder(tmp_path), steps, lambda step, loss: None)
+    for wanted in ((3, 6), (3, 5, 6)):
+        train(trial, images, Folder(tmp_path), wanted, lambda step, loss: None)
     assert Folder(tmp_path).checkpoints() == [3, 5, 6]
