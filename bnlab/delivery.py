@@ -42,11 +42,13 @@ class Asked:
         cells: (phase, decay, drill) to show as runs of their own.
         way: how their readings were made.
         tags: where its images came from, and what else its folder does not know.
+        samples: images behind the population statistics of its clues.
     """
 
     cells: tuple[Cell, ...]
     way: tuple[int, int, int]
     tags: Mapping[str, str]
+    samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ def finished(folder: Folder, asked: Asked) -> Finished:
         readings=readings,
         cells=sorted(asked.cells),
         way=asked.way,
+        clues=folder.clues(),
+        samples=asked.samples,
         artifacts=folder.histogram_files(),
     )
 

@@ -75,11 +75,12 @@ class Job:
     @property
     def to_explain(self) -> frozenset[tuple]:
         """What of the gaps is not explained yet."""
-        return (
-            unexplained(self.folder.clues(), self.wanted)
-            if any(True for _ in self.wanted.clues())
-            else frozenset()
-        )
+        return unexplained(self.folder.clues(), self.wanted) if self.explains else frozenset()
+
+    @property
+    def explains(self) -> bool:
+        """Whether gaps are to be explained."""
+        return any(self.wanted.clues())
 
     @property
     def lacks_histograms(self) -> bool:

@@ -21,6 +21,7 @@ from bnlab.notes import notes
 from bnlab.records import Failure, Sweep, label, named, variants
 from bnlab.science.histogram import LayerHistogram
 from bnlab.settings import Settings, dotted
+from bnlab.settings.faults import drill
 from bnlab.store import trial_folder
 
 if TYPE_CHECKING:
@@ -59,7 +60,11 @@ def record(jobs: Sequence[Job], failures: tuple[Failure, ...], token: str, began
         trained=sum(folder.trained_by() == token for name, folder in folders.items() if name not in failed),
         decays=tuple(sorted({decay for job in jobs for decay in job.settings.decay})),
         phases=tuple(sorted({phase for job in jobs for phase in job.settings.phase}, reverse=True)),
-        drills=jobs[0].wanted.drills,
+        drills=tuple(dict.fromkeys(how for job in jobs for how in job.wanted.drills)),
+        samples=jobs[0].wanted.samples if any(job.explains for job in jobs) else 0,
+        remedies=jobs[0].settings.measure.remedies,
+        attribution=jobs[0].settings.measure.attribution or "",
+        faults=_faults(jobs),
         measured={job.folder.identity: job.wanted.way for job in jobs},
         final=jobs[0].wanted.final,
         variants=names,
@@ -72,6 +77,12 @@ def record(jobs: Sequence[Job], failures: tuple[Failure, ...], token: str, began
             {label(job.trial, names[job.folder.identity]): job.folder for job in jobs}, environment()
         ),
     )
+
+
+def _faults(jobs: Sequence[Job]) -> tuple[tuple[str, str, str], ...]:
+    """List the faults that jobs make, and where each is seen; nothing where all are healthy."""
+    made = {(job.settings.fault.name, job.folder.identity, drill(job.settings.fault)) for job in jobs}
+    return tuple(sorted(made)) if any(name != "none" for name, _, _ in made) else ()
 
 
 def close(parcel: Parcel, settings: Settings, console: Console, problems: list[str]) -> int:

@@ -112,7 +112,7 @@ def _asked(jobs: Sequence[Job]) -> Asked:
     source = jobs[0].source
     tags = {"data.source": source.description, "data.stand_in": str(source.stand_in).lower()}
     cells = sorted({cell for job in jobs for cell in _cells(job)})
-    return Asked(tuple(cells), jobs[0].wanted.way, tags)
+    return Asked(tuple(cells), jobs[0].wanted.way, tags, jobs[0].wanted.samples)
 
 
 def _cells(job: Job) -> Iterator[Cell]:

@@ -130,7 +130,7 @@ def _dummy_pass(trained: Trained, fault: Any, decay: float, healthy: Deployment)
     return _after_passes(trained, healthy, decay, 0.0, fault.passes)
 
 
-def _nan(trained: Trained, fault: Fault, decay: float, healthy: Deployment) -> Deployment:
+def _nan_pass(trained: Trained, fault: Fault, decay: float, healthy: Deployment) -> Deployment:
     return _after_passes(trained, healthy, decay, np.nan, 1)
 
 
@@ -179,7 +179,7 @@ FAULTS: Mapping[str, Callable[[Trained, Any, float, Deployment], Deployment]] = 
     "epsilon": _epsilon,
     "weights_averaged": _weights_averaged,
     "dummy_pass": _dummy_pass,
-    "nan": _nan,
+    "nan_pass": _nan_pass,
     "bessel": _bessel,
     "half_precision": _half_precision,
 }

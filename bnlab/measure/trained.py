@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from bnlab.science.moments import Moments
 from bnlab.science.tape import MovingStatistics, Tape
 from bnlab.store import Folder
 
-Layers = dict[str, Moments]
+Layers: TypeAlias = Mapping[str, Moments]
 # A share of the start below this is lost in float32.
 _GONE = 2.0**-24
 
@@ -49,9 +50,8 @@ class Trained:
     @property
     def batch_size(self) -> int:
         """Images that shared their statistics in training."""
-        return min(
-            self.trial.batch_size, dict(self.trial.options).get("virtual_batch_size", self.trial.batch_size)
-        )
+        size = self.trial.batch_size
+        return min(size, int(dict(self.trial.options).get("virtual_batch_size", size)))
 
     @property
     def averages(self) -> MovingStatistics:

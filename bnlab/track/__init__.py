@@ -10,7 +10,7 @@ changes nothing: MLflow stores a point of equal key, step, value and time once.
 """
 
 from bnlab.track.connect import Store, TrackingError, connect, told
-from bnlab.track.read import read_histograms, read_rows, read_sweep, table_of
+from bnlab.track.read import clues_of, read_clues, read_histograms, read_rows, read_sweep, table_of
 from bnlab.track.sweeps import log_sweep
 from bnlab.track.write import Finished, log_failure, log_trial
 
@@ -18,10 +18,12 @@ __all__ = [
     "Finished",
     "Store",
     "TrackingError",
+    "clues_of",
     "connect",
     "log_failure",
     "log_sweep",
     "log_trial",
+    "read_clues",
     "read_histograms",
     "read_rows",
     "read_sweep",

@@ -11,11 +11,11 @@ from typing import TypeVar
 from mlflow.entities import Run
 from pydantic import ValidationError
 
-from bnlab.records import Reading, Sweep, first_line
+from bnlab.records import CLUES, Clue, Reading, Sweep, first_line
 from bnlab.science.histogram import KINDS, Histogram, LayerHistogram
 from bnlab.track.connect import TrackingError
 
-Record = TypeVar("Record", Sweep, Reading, LayerHistogram, Histogram)
+Record = TypeVar("Record", Sweep, Reading, Clue, LayerHistogram, Histogram)
 
 # More than anybody counts to, and exact as a float.
 _MANY = 2**53
@@ -46,6 +46,7 @@ def sound(sweep: Sweep) -> Sweep:
         "trained": 0 <= sweep.trained <= len(sweep.trials),
         "decays": all(0 <= decay < 1 for decay in sweep.decays),
         "measured": set(sweep.trials) <= sweep.measured.keys(),
+        "samples": 0 <= sweep.samples < _MANY,
         "layers": all(1 <= calls < _MANY for own in sweep.layers.values() for _, calls in own),
     }
     return _holding(sweep, rules)
@@ -57,6 +58,14 @@ def possible(reading: Reading) -> Reading:
     rules = {name: 1 <= getattr(reading, name) < _MANY for name in counts}
     rules["decay"] = reading.phase if reading.decay is None else 0 <= reading.decay < 1
     return _holding(reading, rules)
+
+
+def stated(clue: Clue) -> Clue:
+    """Check that a clue can have been found."""
+    counts = ("step", "eval_batch_size", "images", "samples")
+    rules = {name: 1 <= getattr(clue, name) < _MANY for name in counts}
+    rules |= {"kind": clue.kind in CLUES, "decay": clue.decay is None or 0 <= clue.decay < 1}
+    return _holding(clue, rules)
 
 
 def counted(row: LayerHistogram) -> LayerHistogram:

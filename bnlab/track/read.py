@@ -14,13 +14,13 @@ from typing import Any
 import pandas as pd
 from mlflow.entities import Run
 
-from bnlab.records import Reading, Sweep, made_so
+from bnlab.records import Clue, Reading, Sweep, made_so
 from bnlab.science.histogram import LayerHistogram
-from bnlab.tables import parse_histograms, parse_readings
-from bnlab.track.check import checked, count, counted, possible, sound
+from bnlab.tables import parse_clues, parse_histograms, parse_readings
+from bnlab.track.check import checked, count, counted, possible, sound, stated
 from bnlab.track.connect import Store, TrackingError
 from bnlab.track.sweeps import RECORD, SWEEP
-from bnlab.track.write import HISTOGRAMS, READINGS, Finished
+from bnlab.track.write import CLUES, HISTOGRAMS, READINGS, Finished
 
 _PAGE = 1000
 _MOST_BYTES = 64 * 2**20
@@ -65,6 +65,40 @@ def read_histograms(store: Store, sweep: Sweep) -> dict[str, list[LayerHistogram
     }
 
 
+def read_clues(store: Store, sweep: Sweep) -> pd.DataFrame:
+    """Read what explains the gaps of a sweep, one row per clue, with its trial's columns in front.
+
+    Raises:
+        TrackingError: what is stored is damaged.
+    """
+    runs = _trial_runs(store, sweep.trials) if sweep.samples else ()
+    tables = [_clue_table(store, run, sweep) for run in runs]
+    return _joined(tables)
+
+
+def _clue_table(store: Store, run: Run, sweep: Sweep) -> pd.DataFrame:
+    with checked(CLUES, run):
+        there = any(file.path == CLUES for file in store.client.list_artifacts(run.info.run_id))
+        clues = [stated(clue) for clue in parse_clues(_text(store, run, CLUES))] if there else []
+    with checked("the trial", run):
+        return _clues(run.data.tags["bnlab.trial"], run.data.params, run.data.tags, clues, sweep)
+
+
+def _clues(
+    identity: str, params: Mapping[str, Any], tags: Mapping[str, str], clues: Iterable[Clue], sweep: Sweep
+) -> pd.DataFrame:
+    """Keep the clues that a sweep asked for, and put the columns of their trial in front."""
+    way = sweep.measured[identity]
+    asked = [
+        asdict(clue)
+        for clue in clues
+        if made_so(clue, way) and clue.samples == sweep.samples
+        if clue.decay in (None, *sweep.decays) and clue.drill in ("", *sweep.drills)
+        if clue.kind != "remedy" or clue.name in sweep.remedies
+    ]
+    return _after_trial(identity, params, tags, pd.DataFrame(asked), sweep)
+
+
 def _histograms(store: Store, run: Run) -> list[LayerHistogram]:
     with checked(HISTOGRAMS, run):
         there = any(file.path == HISTOGRAMS for file in store.client.list_artifacts(run.info.run_id))
@@ -107,6 +141,21 @@ def _trial_runs(store: Store, trials: tuple[str, ...]) -> Iterable[Run]:
             return
 
 
+def clues_of(sweep: Sweep, finished: Iterable[Finished]) -> pd.DataFrame:
+    """Make the rows that `read_clues` would give, of trials that are not in the tracking store yet."""
+    return _joined(
+        _clues(own.identity, own.trial.settings, own.tags, own.clues, sweep)
+        for own in finished
+        if own.identity in sweep.trials
+    )
+
+
+def _joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables below one another; those without rows have no columns to agree on."""
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+
+
 def table_of(sweep: Sweep, finished: Iterable[Finished]) -> pd.DataFrame:
     """Make the rows that `read_sweep` would give, of trials that are not in the tracking store yet."""
     tables = [
@@ -135,6 +184,12 @@ def _rows(
     """Put the columns of their trial in front of readings."""
     way = sweep.measured[identity]
     table = pd.DataFrame([asdict(reading) for reading in readings if _asked(reading, sweep, way)])
+    return _after_trial(identity, params, tags, table, sweep)
+
+
+def _after_trial(
+    identity: str, params: Mapping[str, Any], tags: Mapping[str, str], table: pd.DataFrame, sweep: Sweep
+) -> pd.DataFrame:
     own = {
         "trial": identity,
         "task": ", ".join(filter(None, [params["task"], sweep.variants.get(identity)])),

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from bnlab.records import Cell, Failure, Reading, Trial, label, made_so
-from bnlab.tables import readings_table
+from bnlab.records import Cell, Clue, Failure, Reading, Trial, label, made_so
+from bnlab.tables import clues_table, readings_table
 from bnlab.track.connect import Store
 
-READINGS, HISTOGRAMS = "readings.csv", "histograms.csv"
+READINGS, CLUES, HISTOGRAMS = "readings.csv", "clues.csv", "histograms.csv"
+# Clues that are points in the dashboard; the table holds all of them.
+_GROUPS = {"cause": "part", "layer": "layer", "remedy": "remedy", "sign": "sign"}
 _METRICS = ("rmse", "accuracy", "loss")
 _PREFIX = {"test_probe": "", "train_probe": "train_", "test": "final_", "train": "final_train_"}
 _LOSS_POINTS = 200
@@ -35,6 +37,8 @@ class Finished:
         readings: everything measured.
         cells: (phase, decay, drill) to show as runs of their own; no drill is the empty word.
         way: how the readings of the cells were made; the table holds those of every way.
+        clues: what explains its gaps.
+        samples: images behind the population statistics of the clues to show.
         artifacts: further files, name -> content.
     """
 
@@ -46,6 +50,8 @@ class Finished:
     readings: Sequence[Reading]
     cells: Sequence[Cell]
     way: tuple[int, int, int]
+    clues: Sequence[Clue] = ()
+    samples: int = 0
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
@@ -57,10 +63,21 @@ class Finished:
     def digest(self) -> str:
         """Hash of all that is sent: equal digests need no second sending."""
         said = repr((self.tags, self.readings, sorted(self.cells), self.way))
+        said += repr((self.clues, self.samples)) if self.clues else ""
         sent = hashlib.sha256(said.encode() + np.asarray(self.losses(), np.float64).tobytes())
         for name, content in sorted(self.artifacts.items()):
             sent.update(name.encode() + hashlib.sha256(content).digest())
         return sent.hexdigest()[:16]
+
+    def clues_of(self, cell: Cell) -> list[Clue]:
+        """List what explains the gap of a cell."""
+        phase, decay, drill = cell
+        return [
+            clue
+            for clue in self.clues
+            if not phase and clue.decay in (None, decay) and clue.drill == drill
+            if made_so(clue, self.way) and clue.samples == self.samples
+        ]
 
 
 def log_trial(store: Store, finished: Finished) -> None:
@@ -79,6 +96,8 @@ def log_trial(store: Store, finished: Finished) -> None:
     for cell in finished.cells:
         _log_cell(store, finished, cell, known, {**tags, "bnlab.kind": "cell", _PARENT: run_id})
     store.client.log_text(run_id, readings_table(finished.readings), READINGS)
+    if finished.clues:
+        store.client.log_text(run_id, clues_table(finished.clues), CLUES)
     _log_files(store, run_id, finished.artifacts)
     if own and "bnlab.reason" in own.data.tags:  # it failed before
         store.client.delete_tag(run_id, "bnlab.reason")
@@ -128,11 +147,14 @@ def _log_cell(
     }
     # What tells cells apart comes first: the dashboard cuts long names.
     name = f"{drill or str(phase).lower()} d{decay:.12g} {finished.name}"
-    own, digest = known.get(tag), hashlib.sha256(repr((readings, tags)).encode()).hexdigest()[:16]
+    clues = finished.clues_of(cell)
+    content = repr((readings, tags)) + (repr(clues) if clues else "")
+    own, digest = known.get(tag), hashlib.sha256(content.encode()).hexdigest()[:16]
     if _has(own, digest):
         return
+    points = [*_cell_metrics(readings), *_clue_metrics(clues)]
     run_id = take_up(store, own, name, {**tags, "bnlab.cell": tag}, finished.began_ms)
-    store.client.log_batch(run_id, _lacking(store, own, list(_cell_metrics(readings))), _params(params))
+    store.client.log_batch(run_id, _lacking(store, own, points), _params(params))
     _end(store, run_id, digest, max(reading.time_ms for reading in readings))
 
 
@@ -151,6 +173,18 @@ def _cell_metrics(readings: Sequence[Reading]) -> Iterable[Metric]:
     if probed:
         best = min(probed, key=lambda reading: reading.rmse)
         yield Metric("best_rmse", best.rmse, best.time_ms, best.step)
+
+
+def _clue_metrics(clues: Sequence[Clue]) -> Iterable[Metric]:
+    """Name clues so that the dashboard groups them: `part/rmse_lag`, `remedy/rmse mixed`, `sign/kl`."""
+    for clue in clues:
+        kind, _, target = clue.kind.partition(" ")
+        if kind not in _GROUPS or not np.isfinite(clue.value):
+            continue
+        train = "train_" if clue.split == "train_probe" else ""
+        group = f"{train}{_GROUPS[kind]}{target and f'_{target}'}"
+        name = f"{clue.metric}_{clue.name}" if kind in ("cause", "layer") else f"{clue.metric} {clue.name}"
+        yield Metric(f"{group}/{name.strip()}", clue.value, clue.time_ms, clue.step)
 
 
 def _log_files(store: Store, run_id: str, files: Mapping[str, bytes]) -> None:
