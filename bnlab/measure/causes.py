@@ -61,7 +61,7 @@ def _sampling_errors(patient: Patient, split: Split) -> dict[str, dict[str, floa
     """
     some = _some(split)
     populations = patient.populations
-    trained = split.name.startswith("train")
+    trained = patient.is_fed(split)
     sets = {"means": populations.means_of_parts, "training": populations.training_of_parts}
     if not trained:
         sets["split"] = populations.of_parts(split.name, patient.pixels(split))

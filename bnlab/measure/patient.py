@@ -55,9 +55,13 @@ class Patient:
 
     def population_of(self, split: Split) -> Layers:
         """Population statistics of a split; the training split's are those of the training data."""
-        if split.name.startswith("train"):
+        if self.is_fed(split):
             return self.populations.training
         return self.populations.of(split.name, self.pixels(split))
+
+    def is_fed(self, split: Split) -> bool:
+        """Whether a split is of the data that training is fed: then nothing is shifted."""
+        return split.name.startswith("train") and self.trained.trial.fault != "two_sources"
 
     def under(self, split: Split, sets: Sequence[Layers]) -> list[Scores]:
         """Score a split under each of several fixed statistics."""
