@@ -71,11 +71,14 @@ def _spread(mean: str, spread: str) -> str:
 
 def trained(table: pd.DataFrame) -> dict[str, Any]:
     """Other norms and variants, beside batch normalization at the same decay."""
-    what = [f"{called(row.norm, row.variant)} (trained)" for row in table.itertuples()]
+    rows = list(table.itertuples())
+    own = ["" if row.variant == row.variant_batch else row.variant for row in rows]
+    what = [f"{called(row.norm, more)} (trained)" for row, more in zip(rows, own, strict=True)]
+    task = [called(row.base, row.variant_batch) for row in rows]
     blind = table["accuracy"].isna()
     score = "accuracy" if not blind.all() else "RMSE"
     columns = {
-        "task": table["base"],
+        "task": pd.Series(task, index=table.index, dtype=object),
         "batch size": table["batch_size"].astype(str),
         "decay": table["decay"].map(decay_name),
         "trained otherwise": pd.Series(what, index=table.index, dtype=object),

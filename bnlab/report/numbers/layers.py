@@ -32,8 +32,8 @@ def layers(clues: pd.DataFrame) -> pd.DataFrame:
     rows = _attributed(clues)
     distances = _distances(clues)
     known = [name for name in RUN if name != "target"] + ["layer"]
-    table = rows.merge(distances, on=known, how="outer" if rows.empty else "left")
-    table = table.assign(target=table["target"].fillna(""))
+    table = rows.merge(distances, on=known, how="outer")
+    table = table.assign(target=table["target"].astype(object).fillna(""))
     whole = table[table["layer"] == WHOLE].set_index(RUN)["layer_se"].rename("gap_se")
     table = table[table["layer"] != WHOLE]
     gap = table.groupby(RUN)["layer_part"].transform(lambda parts: parts.sum(skipna=False))

@@ -82,6 +82,6 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
 def worst_decays(table: pd.DataFrame) -> pd.DataFrame:
     """Of a table of remedies the rows at the decay with the largest gap of each task, norm and batch size."""
     run = ["task", "norm", "batch_size"]
-    counted = table[table["closed"].notna()]
-    size = counted["gap"].abs()
-    return counted[size == size.groupby([counted[name] for name in run]).transform("max")]
+    counted = table[table["closed"].notna()].assign(size=table["gap"].abs())
+    worst = counted.sort_values("size", ascending=False, kind="stable").drop_duplicates(run)
+    return counted.drop(columns="size").merge(worst[[*run, "decay"]], on=[*run, "decay"])

@@ -14,7 +14,8 @@ from bnlab.report.pictures.drawing import Picture, value_axis, wrapped
 from bnlab.report.pictures.figures import DASHES, MARKERS
 from bnlab.report.pictures.panels import legend, tiles
 
-COLUMNS, ROWS = 2, 3
+COLUMNS, ROWS, MANY = 2, 3, 6
+"""Plots abreast, rows of them, and so many plots that more have half the width."""
 FLOOR, ROOF = -0.5, 1.25
 """Shares beyond these stand at the edge."""
 SPREAD = 0.5
@@ -41,13 +42,13 @@ def remedies(table: pd.DataFrame) -> list[Picture]:
     plots = [
         (own, name) for _, own in rows.groupby(["task", "norm"], sort=False) for name in ("closed", "score")
     ]
-    most = COLUMNS * ROWS
-    pages = [plots[at : at + most] for at in range(0, len(plots), most)]
-    return [Picture(_page(page, names), caption, alt) for page in pages]
+    columns = COLUMNS if len(plots) <= MANY else 2 * COLUMNS
+    pages = [plots[at : at + ROWS * columns] for at in range(0, len(plots), ROWS * columns)]
+    return [Picture(_page(page, names, columns), caption, alt) for page in pages]
 
 
-def _page(plots: list[tuple[pd.DataFrame, str]], names: list[str]) -> str:
-    with tiles(len(plots), COLUMNS, tall=1.9) as (figure, places, svg):
+def _page(plots: list[tuple[pd.DataFrame, str]], names: list[str], columns: int) -> str:
+    with tiles(len(plots), columns, tall=1.9) as (figure, places, svg):
         for axes, (own, name) in zip(places, plots, strict=True):
             (_draw_shares if name == "closed" else _draw_scores)(axes, own, names)
         figure.supxlabel("batch size", fontsize=7)
@@ -81,7 +82,7 @@ def _lines(axes: Axes, own: pd.DataFrame, value: str, spread: str, names: list[s
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axes.set_xlim(-0.5, len(sizes) - 0.5)
     norm = "" if own["norm"].iloc[0] == "batch" else f", {own['norm'].iloc[0]}"
-    axes.set_title(wrapped(f"{own['task'].iloc[0]}{norm}", 50, 2))
+    axes.set_title(wrapped(f"{own['task'].iloc[0]}{norm}", 28, 2))
 
 
 def _look(at: int, count: int) -> dict[str, Any]:

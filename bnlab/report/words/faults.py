@@ -125,7 +125,7 @@ def _sign(sign: Sign) -> str:
     value, twin = (
         significant(amount) if np.isfinite(amount) else BROKEN for amount in (sign.value, sign.twin)
     )
-    return f"{SIGNS.get(sign.name, sign.name)} {value} (healthy: {twin})"
+    return f"{SIGNS.get(sign.name, sign.name)}: {value} (healthy: {twin})"
 
 
 def cure(exhibit: Exhibit) -> str:
