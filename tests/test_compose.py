@@ -15,8 +15,10 @@ EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob
 
 @cache
 def jobs_of(experiment):
-    """The jobs of an experiment; composing the longest ones takes seconds."""
-    return compose([f"+experiment={experiment}"]).settings
+    """The jobs of an experiment on stand-in data; composing the longest ones takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BNLAB_DATA", raising=False)  # the configs read it
+        return compose([f"+experiment={experiment}"]).settings
 
 
 def test_the_default_is_one_job():
