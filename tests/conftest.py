@@ -23,6 +23,18 @@ TINY = [
     "measure.images=64",
 ]
 
+# Those that start processes of their own lie between those that keep to one.
+LONGEST = (
+    *("test_kills", "test_variants", "test_report_pdf", "test_tracking_server", "test_notes", "test_launch"),
+    *("test_line", "test_resources", "test_at_once", "test_delivery", "test_resume", "test_compose"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first, so that none is left to run alone at the end."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def images():
