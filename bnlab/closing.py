@@ -79,7 +79,7 @@ def _best(row: Any) -> str:  # noqa: ANN401
 def show_answers(
     console: Console, sweep: Sweep, readings: pd.DataFrame, clues: pd.DataFrame = NO_CLUES
 ) -> None:
-    """Print whether averages have arrived, what restore drills cost, and what explains and closes gaps."""
+    """Print whether the averages have arrived, what drills cost, what explains gaps and closes them."""
     if readings.empty:
         return
     readings = restores(readings, sweep.faults)

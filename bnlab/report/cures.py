@@ -26,7 +26,7 @@ def remedies(table: pd.DataFrame, transductive: bool = False) -> dict[str, Any]:
     decays = shown(measured(table)).tolist()
     lines = table.drop_duplicates([*RUN, "remedy"]).sort_values(RUN, kind="stable", ignore_index=True)
     at = [table[table["decay"] == decay].set_index([*RUN, "remedy"]) for decay in decays]
-    score = "accuracy" if table["accuracy"].notna().any() else "RMSE"
+    score = _score_of(table["accuracy"])
     columns = {"remedy": lines["remedy"]}
     columns |= {
         f"closed at {decay_name(d)}": _texts(lines, own, _closed) for d, own in zip(decays, at, strict=True)
@@ -56,6 +56,16 @@ def _texts(lines: pd.DataFrame, own: pd.DataFrame, text: Any) -> pd.Series:  # n
     )
 
 
+def _score_of(accuracies: pd.Series) -> str:
+    """What the scores of a table are: a regressor has no accuracy, and its RMSE stands there.
+
+    >>> _score_of(pd.Series([0.9, np.nan])), _score_of(pd.Series([np.nan]))
+    ('accuracy (or RMSE)', 'RMSE')
+    """
+    blind = accuracies.isna()
+    return "RMSE" if blind.all() else "accuracy (or RMSE)" if blind.any() else "accuracy"
+
+
 def _closed(row: pd.Series) -> str:
     return typeset(_spread(percent(row["closed"]), percent(row["closed_sd"])))
 
@@ -75,8 +85,7 @@ def trained(table: pd.DataFrame) -> dict[str, Any]:
     own = ["" if row.variant == row.variant_batch else row.variant for row in rows]
     what = [f"{called(row.norm, more)} (trained)" for row, more in zip(rows, own, strict=True)]
     task = [called(row.base, row.variant_batch) for row in rows]
-    blind = table["accuracy"].isna()
-    score = "accuracy" if not blind.all() else "RMSE"
+    score = _score_of(table["accuracy"])
     columns = {
         "task": pd.Series(task, index=table.index, dtype=object),
         "batch size": table["batch_size"].astype(str),

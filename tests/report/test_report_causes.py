@@ -156,3 +156,17 @@ def test_clues_of_earlier_steps_and_other_ways_are_left_out(clues, batch):
     other = clues.assign(eval_batch_size=64, value=8.0)
     table, _ = counted(pd.concat([early, other, clues]), batch)
     assert set(table.loc[table["metric"] == "rmse", "value"]) == set(PARTS.values())
+
+
+def test_infinite_clues_do_not_stop_the_report(clues, batch, swept):
+    (row,) = clued.trials(batch)
+    more = clued.table(
+        clued.layers(row, {"one": 0.1, "two": 0.1}, 0.01),
+        clued.remedy(row, "mixed", 0.1),
+        [clued.clue(row, "distance", "one", 0.1, metric="kl")],
+    )
+    lost = pd.concat([clues, more]).assign(value=float("inf"))
+    shown = pdf.document(swept(batch), batch, clues=lost)
+    assert shown["waterfalls"] == []
+    assert shown["causes"]["rmse"]["rows"][0][4] == "– ± 0.0020"
+    assert shown["remedies"]["table"]["rows"] == [["mixed", "–", "–", "–"]]

@@ -27,7 +27,7 @@ def tidied(clues: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """One row per clue of a trial's last step, all columns there and typed, also when there are none.
 
     Of several evaluation batch sizes that of training is kept, else the largest; of several numbers of
-    samples the largest.
+    samples the largest. What is infinite is no number.
 
     Args:
         clues: stored ones, with their trial's columns in front.
@@ -41,7 +41,8 @@ def tidied(clues: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     kept = order.sort_values(["foreign", "eval_batch_size", "samples"], ascending=[True, False, False])
     table = table.loc[kept.drop_duplicates(_KEY).index.sort_values()].reset_index(drop=True)
     called = rows.drop_duplicates("trial").set_index("trial")["task"]
-    return table.assign(task=table["trial"].map(called).fillna(table["task"]))
+    finite = {name: table[name].where(np.isfinite(table[name])) for name in ("value", "standard_error")}
+    return table.assign(task=table["trial"].map(called).fillna(table["task"]), **finite)
 
 
 def trained_with(faults: Iterable[Fault]) -> set[str]:

@@ -69,14 +69,20 @@ def _gaps(readings: pd.DataFrame) -> pd.DataFrame:
 
 
 def best(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per task: the remedy that leaves least of the gaps that count, and the share it closes.
+    """One row per task: the remedy that leaves least of the gaps that count, by their mean size.
 
     A remedy that looks at the evaluated images is none that a person could use, so it is never the best.
+
+    Returns:
+        Columns of `remedies`, of the largest gap of the task.
+
     """
     rows = table[~table["transductive"] & table["closed"].notna()]
-    rows = rows.assign(task=rows["task"].map(base), left=(1 - rows["closed"]).abs())
-    means = rows.groupby(["task", "remedy"], sort=False)[["left", "closed"]].mean().reset_index()
-    return means.sort_values("left", kind="stable").drop_duplicates("task").sort_values("task")
+    left = ((1 - rows["closed"]) * rows["gap"]).abs()
+    rows = rows.assign(task=rows["task"].map(base), size=rows["gap"].abs(), left=left)
+    rows["left"] = rows.groupby(["task", "remedy"])["left"].transform("mean")
+    first = rows.sort_values(["left", "size"], ascending=[True, False], kind="stable").drop_duplicates("task")
+    return first.drop(columns=["size", "left"]).sort_values("task", ignore_index=True)
 
 
 def worst_decays(table: pd.DataFrame) -> pd.DataFrame:

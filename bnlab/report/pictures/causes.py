@@ -30,6 +30,8 @@ LOOKS: dict[str, dict[str, Any]] = {
 """The look of each cause, in both figures: it can be told by its hatches alone."""
 OTHER: dict[str, Any] = {"facecolor": "#dddddd", "hatch": "+++++"}
 _EDGE: dict[str, Any] = {"edgecolor": "#333333", "linewidth": 0.4}
+_WHOLE: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "markersize": 3.6}
+_ABOVE: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 6.5, "color": "#555555"}
 
 
 def waterfalls(falls: pd.DataFrame, totals: pd.DataFrame) -> list[Picture]:
@@ -60,7 +62,7 @@ def _fall(axes: Axes, own: pd.DataFrame) -> None:
     first, last = own.iloc[0], own.iloc[-1]
     bars = len(own)
     axes.plot([-0.75, 0.45], [first["before"]] * 2, color=FALSE, linewidth=1.8)
-    axes.plot([bars - 0.45 + 0.0, bars + 0.75], [last["true"]] * 2, color=TRUE, linewidth=1.8)
+    axes.plot([bars - 0.45, bars + 0.75], [last["true"]] * 2, color=TRUE, linewidth=1.8)
     for at, row in enumerate(own.itertuples()):
         look = LOOKS.get(row.cause, OTHER)
         axes.bar(at, row.before - row.after, 0.8, bottom=row.after, **look, **_EDGE)
@@ -118,46 +120,27 @@ def _stack(axes: Axes, own: pd.DataFrame, totals: pd.DataFrame, causes: list[str
     bars = _bars(own)
     sizes = sorted({size for size, _ in bars})
     x = np.array([at + 0.7 * sizes.index(size) for at, (size, _) in enumerate(bars)])
-    tops, bottoms = np.zeros(len(bars)), np.zeros(len(bars))
-    for cause in causes:
-        height = _values(own[own["cause"] == cause], bars)
-        axes.bar(
-            x,
-            height,
-            0.8,
-            bottom=np.where(height >= 0, tops, bottoms),
-            label=cause,
-            **LOOKS.get(cause, OTHER),
-            **_EDGE,
-        )
-        tops, bottoms = tops + height.clip(min=0), bottoms + height.clip(max=0)
+    _pile(axes, x, {cause: _values(own[own["cause"] == cause], bars) for cause in causes})
     whole = totals.merge(own[CELL].drop_duplicates(), on=CELL)
-    axes.plot(
-        x,
-        _values(whole, bars),
-        "D",
-        color="white",
-        markeredgecolor="black",
-        markersize=3.6,
-        label="whole gap",
-    )
+    axes.plot(x, _values(whole, bars), "D", label="whole gap", **_WHOLE)
     axes.axhline(0, color="#333333", linewidth=0.6)
     axes.set_xticks(x, [decay_name(decay) for _, decay in bars], fontsize=6 if len(bars) < 20 else 5)
     axes.grid(visible=False, axis="x")
     for size in sizes:
-        middle = x[[own_size == size for own_size, _ in bars]].mean()
-        axes.annotate(
-            f"b{size}",
-            (middle, 1),
-            xycoords=("data", "axes fraction"),
-            ha="center",
-            va="top",
-            fontsize=6.5,
-            color="#555555",
-        )
+        middle = x[[known == size for known, _ in bars]].mean()
+        axes.annotate(f"b{size}", (middle, 1), xycoords=("data", "axes fraction"), **_ABOVE)
     norm = "" if own["norm"].iloc[0] == "batch" else f", {own['norm'].iloc[0]}"
     axes.set_title(wrapped(f"{own['task'].iloc[0]}{norm}", 60, 2))
     axes.margins(y=0.14)
+
+
+def _pile(axes: Axes, x: np.ndarray, heights: dict[str, np.ndarray]) -> None:
+    """Stack bars, those above 0 upwards and those below downwards."""
+    top, bottom = np.zeros(len(x)), np.zeros(len(x))
+    for cause, height in heights.items():
+        start = np.where(height >= 0, top, bottom)
+        axes.bar(x, height, 0.8, bottom=start, label=cause, **LOOKS.get(cause, OTHER), **_EDGE)
+        top, bottom = top + height.clip(min=0), bottom + height.clip(max=0)
 
 
 def _values(rows: pd.DataFrame, bars: list[tuple[int, float]]) -> np.ndarray:

@@ -68,7 +68,7 @@ FAULTS = {
         "A forward pass of made-up input with phase true moved the averages: run it with phase false, or "
         "estimate the statistics anew."
     ),
-    "nan": (
+    "nan_pass": (
         "A batch with a value that is not a number went into the averages, which keep it for ever while "
         "training goes on: leave such batches out, and estimate the statistics anew."
     ),
