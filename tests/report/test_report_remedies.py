@@ -39,11 +39,18 @@ def test_the_share_closed_is_what_is_not_left(batch):
     assert table.loc[("population n4096", 0.999), "seconds"] == 2
 
 
-def test_a_gap_within_two_standard_errors_has_nothing_to_close(made):
+def test_where_phase_false_wins_there_is_nothing_to_close(made):
     rows = made(norms=("batch",), sizes=(2,))  # -.019 ± .001 and -.006 ± .004
     table = counted(rows, clued.remedy(clued.trials(rows)[0], "mixed", 0.0019))
-    assert table["closed"].tolist() == [pytest.approx(1.1), pytest.approx(float("nan"), nan_ok=True)]
+    assert table["closed"].isna().tolist() == [True, True]
     assert table["accuracy"].tolist() == [0.9, 0.9]
+
+
+def test_a_gap_within_two_standard_errors_has_nothing_to_close(made):
+    rows = made(norms=("batch",), sizes=(128,))  # +.022 ± .002 and +.214 ± .003
+    rows["rmse_gap_se"] = rows["rmse_gap_se"].mask(rows["decay"] == 0.9, 0.012)
+    table = counted(rows, clued.remedy(clued.trials(rows)[0], "mixed", 0.0214))
+    assert table["closed"].tolist() == [pytest.approx(float("nan"), nan_ok=True), pytest.approx(0.9)]
 
 
 def test_over_seeds_shares_have_a_mean_and_a_spread(made):

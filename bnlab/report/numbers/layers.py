@@ -17,7 +17,7 @@ WHOLE = "all"
 
 
 def layers(clues: pd.DataFrame) -> pd.DataFrame:
-    """One row per trial, decay, target and layer, in the order of the model.
+    """One row per trial, decay, target and layer whose part was measured, in the order of the model.
 
     No share is known where the whole gap is within two standard errors of it.
 
@@ -32,8 +32,7 @@ def layers(clues: pd.DataFrame) -> pd.DataFrame:
     rows = _attributed(clues)
     distances = _distances(clues)
     known = [name for name in RUN if name != "target"] + ["layer"]
-    table = rows.merge(distances, on=known, how="outer")
-    table = table.assign(target=table["target"].astype(object).fillna(""))
+    table = rows.merge(distances, on=known, how="left")
     whole = table[table["layer"] == WHOLE].set_index(RUN)["layer_se"].rename("gap_se")
     table = table[table["layer"] != WHOLE]
     gap = table.groupby(RUN)["layer_part"].transform(lambda parts: parts.sum(skipna=False))

@@ -22,7 +22,7 @@ def remedies(clues: pd.DataFrame, readings: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of `POINT`, `remedy`, `transductive`; `closed` = 1 - left / gap, over the seeds whose gap is
-        beyond two standard errors and rounding, `closed_sd`; `rmse`, `accuracy` under it, with `_sd`;
+        above two standard errors and rounding, `closed_sd`; `rmse`, `accuracy` under it, with `_sd`;
         `seconds`; `gap`, `seeds`.
 
     """
@@ -36,7 +36,7 @@ def remedies(clues: pd.DataFrame, readings: pd.DataFrame) -> pd.DataFrame:
 
 
 def closed(clues: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """One row per seed, cell and remedy: the share closed, NaN where the gap does not count.
+    """One row per seed, cell and remedy: the share closed, NaN where there is no gap to close.
 
     A remedy that has no decay belongs to every decay of its trial.
 
@@ -59,7 +59,9 @@ def closed(clues: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
         table = table.merge(one.rename(columns={"value": metric}), on=keys, how="left")
     table = table.merge(known, on=["trial", "decay"], how="left")
     share = 1 - table["rmse_gap"] / table["gap"]
-    return table.assign(closed=share.where(beyond(table["gap"], table["gap_se"])))
+    # Where phase false wins there is nothing to close.
+    counts = beyond(table["gap"], table["gap_se"]) & (table["gap"] > 0)
+    return table.assign(closed=share.where(counts))
 
 
 def _gaps(readings: pd.DataFrame) -> pd.DataFrame:

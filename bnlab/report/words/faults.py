@@ -21,8 +21,8 @@ FAULTS = {
         "new process: save and restore them too, or estimate them anew."
     ),
     "phase_false": (
-        "It was trained with phase false, so nothing was normalized and training is slow or fails, while "
-        "both phases may agree: train again with phase true."
+        "It was trained with phase false, so nothing was normalized, the weights fit mean 0 and variance 1, "
+        "and phase true is the one that fails: infer with phase false, or train again with phase true."
     ),
     "phase_true": (
         "It runs with the batch's own statistics, so an image's answer depends on the images beside it "
