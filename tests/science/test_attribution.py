@@ -49,7 +49,8 @@ def test_two_layers_that_act_on_one_another_by_hand():
 
 @pytest.mark.parametrize("count", [2, 3, 4, 6])
 def test_parts_are_the_mean_of_both_orders_and_add_up_to_the_gap(count):
-    table = dict(zip(itertools.product((0, 1), repeat=count), np.random.default_rng(0).normal(size=2**count)))
+    states = list(itertools.product((0, 1), repeat=count))
+    table = dict(zip(states, np.random.default_rng(0).normal(size=len(states)), strict=True))
     none, every = (0,) * count, (1,) * count
     found = attribute(measured(table.get), list("abcdef"[:count]), 1)
     for layer in range(count):

@@ -1,4 +1,4 @@
-"""Moments merged, averaged and compared: by hand, by enumeration, by numpy over all samples, by an integral."""
+"""Moments merged, averaged and compared: by hand, by enumeration, by numpy over all samples, by integrals."""
 
 import itertools
 import math
