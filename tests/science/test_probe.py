@@ -382,6 +382,11 @@ def test_parts_that_do_not_divide_the_images_are_an_error(make):
         outputs(model, x, Batch(parts=5))
 
 
+def test_parts_of_several_batches_are_refused():
+    with pytest.raises(ValueError, match=r"^parts are of one batch, got groups=2 and parts=3$"):
+        Batch(2, parts=3)
+
+
 def test_parts_keep_a_small_variance_around_a_large_mean():
     # Float32 means around 1e4 are 2^-10 apart; those of parts are off by no more than that, and so is their
     # merged mean; around it the variance of means is off by twice that times a deviation below 1.
