@@ -1,7 +1,9 @@
 """Jobs are composed as Hydra will compose them, and checked before the first one starts."""
 
+from dataclasses import replace
 from functools import cache
 from itertools import product
+from typing import get_args
 
 import pytest
 
@@ -9,8 +11,22 @@ from bnlab.compose import compose, config_folder, is_question
 from bnlab.job import prepare
 from bnlab.plan import identity
 from bnlab.settings import SettingsError
+from bnlab.settings.faults import (
+    CHOSEN,
+    TRAINED,
+    DummyPass,
+    Epsilon,
+    PhaseTrue,
+    Plain,
+    Slow,
+    WeightsAveraged,
+    drill,
+)
 
-EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))
+EXPERIMENTS, FAULTS = (
+    sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+    for group in ("experiment", "fault")
+)
 
 
 @cache
@@ -95,3 +111,67 @@ def test_what_training_cannot_see_does_not_change_the_trial(monkeypatch, tmp_pat
 def test_questions_run_no_job(flag):
     assert is_question([flag])
     assert not is_question(["-m", "batch_size=2"])
+
+
+def test_every_fault_has_a_file_and_every_file_a_fault():
+    kinds = (Plain, PhaseTrue, Slow, Epsilon, WeightsAveraged, DummyPass)
+    names = [name for kind in kinds for name in get_args(kind.model_fields["name"].annotation)]
+    assert sorted(names) == FAULTS
+
+
+@pytest.fixture
+def job(monkeypatch, tmp_path):
+    """Compose and prepare one job away from the user's files."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("BNLAB_DATA", raising=False)
+
+    def prepared(*overrides):
+        [settings] = compose([*overrides]).settings
+        return prepare(settings)
+
+    return prepared
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_composes_into_a_trial_or_a_drill(job, fault):
+    healthy, found = job(), job(f"fault={fault}")
+    assert found.settings.fault.name == fault
+    own = drill(found.settings.fault)
+    assert own.split(" ")[0] == (fault if own else "")
+    assert found.wanted.drills == ((own,) if own else ())
+    assert found.wanted.deployments == (("", own) if own else ("",))
+    # A fault of training has a trial of its own; one at inference is made on the healthy one.
+    assert (found.trial != healthy.trial) == (fault in (*TRAINED, *CHOSEN))
+    assert found.trial.fault == (fault if fault in TRAINED else "")
+
+
+def test_faults_that_are_settings_set_them_and_nothing_else(job):
+    hot, one, healthy = job("fault=hot").trial, job("fault=batch_of_one").trial, job().trial
+    assert hot == replace(healthy, schedule="constant")
+    assert hot == job("train.schedule=constant").trial
+    assert one == job("batch_size=1").trial
+    assert one.batch_size == 1
+
+
+def test_every_fault_at_inference_can_be_deployed():
+    from bnlab.measure.deployments import FAULTS as deployed
+
+    assert sorted([*deployed, *TRAINED, *CHOSEN, "none"]) == FAULTS
+
+
+def test_batch_frozen_is_batch_normalization_frozen_for_the_last_quarter(job):
+    frozen, plain = job("norm=batch_frozen").trial, job().trial
+    assert (frozen.norm, frozen.options) == (plain.norm, plain.options)
+    assert (plain.frozen_from, plain.freeze_decay) == (None, None)
+    assert (frozen.frozen_from, frozen.freeze_decay) == (round(0.75 * plain.steps), 0.99)
+    assert replace(frozen, frozen_from=None, freeze_decay=None) == plain
+
+
+def test_the_command_line_says_when_and_at_which_decay_statistics_are_frozen(job):
+    own = job("norm=batch_frozen", "train.freeze_statistics_at=0.5", "train.freeze_decay=0.9").trial
+    assert (own.frozen_from, own.freeze_decay) == (own.steps // 2, 0.9)
+
+
+def test_what_explains_gaps_changes_no_trial(job):
+    asked = ["measure.attribution=batch", "measure.remedy=[mixed]", "measure.population_samples=64"]
+    assert job(*asked, "measure.explain=false").trial == job().trial

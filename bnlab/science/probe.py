@@ -51,6 +51,11 @@ class Batch:
     parts: int = 1
     fused: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse parts of several batches: they would be merged across them."""
+        if self.groups > 1 and self.parts > 1:
+            raise ValueError(f"parts are of one batch, got groups={self.groups} and parts={self.parts}")
+
 
 # layer name -> (mean, variance), each (channels,): phase false, or any other fixed statistics.
 Fixed: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]

@@ -167,7 +167,7 @@ def remedy(name: str) -> Remedy:
     """Find a remedy by its name and options: `population n1000 b32` takes 1,000 samples in batches of 32.
 
     Raises:
-        ValueError: there is no such remedy.
+        ValueError: there is no such remedy, or no such option.
 
     >>> remedy("population n1000 b32").keywords
     {'samples': 1000, 'batch': 32}
@@ -175,6 +175,10 @@ def remedy(name: str) -> Remedy:
     word, *options = name.split()
     if word not in REMEDIES:
         raise ValueError(f"a remedy must be one of {', '.join(REMEDIES)}, got {name!r}")
-    given = {found[1]: int(found[2]) for option in options if (found := re.fullmatch(r"([nb])(\d+)", option))}
-    keywords = {key: given[sign] for sign, key in (("n", "samples"), ("b", "batch")) if sign in given}
-    return partial(REMEDIES[word], **keywords)
+    given = [found for option in options if (found := re.fullmatch(r"([nb])(\d+)", option))]
+    if len(given) < len(options) or (options and word != "population"):
+        raise ValueError(f"options must be like n1000 and b32, and are of population alone, got {name!r}")
+    return partial(REMEDIES[word], **{_OPTIONS[found[1]]: int(found[2]) for found in given})
+
+
+_OPTIONS = {"n": "samples", "b": "batch"}

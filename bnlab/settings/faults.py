@@ -87,4 +87,4 @@ def drill(fault: Fault) -> str:
     if fault.name in ("none", *TRAINED, *CHOSEN):
         return ""
     options = [value for key, value in fault if key != "name"]
-    return " ".join([fault.name, *(f"{value:g}" for value in options)])
+    return " ".join([fault.name, *(f"{value:.12g}" for value in options)])

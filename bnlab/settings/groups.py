@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from bnlab.records import DETAILS
-from bnlab.settings.types import Decay, Group, InOrder, Many, OneOrMore, Positive
+from bnlab.settings.types import Decay, Group, InOrder, Many, OneOrMore, Positive, distinct
 
 # Pixels along an image's side.
 _SIDES = {"mnist": 28, "cifar": 32}
@@ -131,9 +131,8 @@ class Measure(Group):
             "population" + (f" n{samples or self.population_samples}") + (f" b{batch}" if batch else "")
             for samples, batch in sizes
         ]
-        return tuple(
-            name for remedy in self.remedy for name in (each if remedy == "population" else [remedy])
-        )
+        names = (name for remedy in self.remedy for name in (each if remedy == "population" else [remedy]))
+        return distinct(tuple(names))
 
 
 class Track(Group):
