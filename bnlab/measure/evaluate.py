@@ -18,8 +18,9 @@ from bnlab import models
 from bnlab.records import Trial
 from bnlab.science.moments import Moments, merged
 from bnlab.science.norms import in_training
-from bnlab.science.probe import Batch, Blend, Fixed, Note, outputs, probe, switched_layers
+from bnlab.science.probe import Note, outputs, probe, switched_layers
 from bnlab.science.scores import Scores
+from bnlab.science.sources import Batch, Blend, Fixed
 
 Tensor: TypeAlias = Any
 # (split, statistics as `content` names them) -> scores: what was evaluated once need not be again.

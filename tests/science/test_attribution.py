@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from bnlab.science.attribution import attribute
-from bnlab.science.probe import Batch, Blend, outputs, probe
+from bnlab.science.probe import outputs, probe
 from bnlab.science.scores import Scores, regressor_scores
+from bnlab.science.sources import Batch, Blend
 
 
 def scores(losses):
