@@ -1,6 +1,7 @@
 """Jobs are composed as Hydra will compose them, and checked before the first one starts."""
 
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from typing import get_args
 
@@ -28,6 +29,18 @@ EXPERIMENTS, FAULTS = (
 )
 
 
+@cache
+def settings_of(*overrides):
+    """The settings of every job on stand-in data; composing the longest experiments takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BNLAB_DATA", raising=False)  # the configs read it
+        return compose([*overrides]).settings
+
+
+def jobs_of(experiment):
+    return settings_of(f"+experiment={experiment}")
+
+
 def test_the_default_is_one_job():
     [settings] = compose([]).settings
     assert (settings.task.name, settings.norm.name, settings.batch_size) == ("mnist", "batch", 32)
@@ -44,7 +57,7 @@ def test_one_bad_job_refuses_the_whole_sweep():
 
 
 def test_phase_sweep_is_sixteen_trials_of_eight_cells():
-    jobs = compose(["+experiment=phase_sweep"]).settings
+    jobs = jobs_of("phase_sweep")
     axes = {(job.task.name, job.norm.name, job.batch_size) for job in jobs}
     assert axes == set(product(("mnist", "cifar"), ("batch", "group"), (2, 8, 32, 128)))
     assert len(jobs) == 16
@@ -55,8 +68,7 @@ def test_decay_curve_measures_trials_that_phase_sweep_trains(monkeypatch, tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("BNLAB_DATA", raising=False)
     swept, curve = (
-        [prepare(settings) for settings in compose([f"+experiment={name}"]).settings]
-        for name in ("phase_sweep", "decay_curve")
+        [prepare(settings) for settings in jobs_of(name)] for name in ("phase_sweep", "decay_curve")
     )
     batch = [job for job in swept if job.trial.norm == "batch"]
     assert {identity(job.trial) for job in curve} == {identity(job.trial) for job in batch}
@@ -79,7 +91,7 @@ def test_multirun_beats_a_mode_in_the_config():
 def test_every_experiment_composes_and_plans(experiment, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("BNLAB_DATA", raising=False)
-    jobs = [prepare(settings) for settings in compose([f"+experiment={experiment}"]).settings]
+    jobs = [prepare(settings) for settings in jobs_of(experiment)]
     assert all(len(identity(job.trial)) == 12 for job in jobs)
     assert all(job.wanted.steps[-1] == job.trial.steps for job in jobs)
 
@@ -118,7 +130,7 @@ def job(monkeypatch, tmp_path):
     monkeypatch.delenv("BNLAB_DATA", raising=False)
 
     def prepared(*overrides):
-        [settings] = compose([*overrides]).settings
+        [settings] = settings_of(*overrides)
         return prepare(settings)
 
     return prepared

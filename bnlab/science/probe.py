@@ -68,7 +68,8 @@ class Blend:
         mean = (1 - w) m + w m_B,   variance = (1 - w) v + w v_B + w (1 - w) (m - m_B)^2
 
     With w = 0 they are the fixed ones, with w = 1 the batch's own, each layer for itself; in between they are
-    the mixture of E[x] and E[x^2] of Summers & Dinneen, arXiv 1906.03548, section 3.2, without cancellation.
+    the mixture of E[x] and E[x^2] of Summers & Dinneen, arXiv 1906.03548 ("inference example weighing"),
+    without its cancellation.
 
     Attributes:
         fixed: layer -> (mean, variance).

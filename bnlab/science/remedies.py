@@ -113,7 +113,7 @@ def test_statistics(case: Case) -> Cure:
     """Re-estimate population statistics on the evaluated inputs themselves: transductive.
 
     Estimates the population at inference. The one remedy here against a shift of the inputs; it needs them
-    all beforehand, so it ranks apart. Wu & Johnson, arXiv 2105.07576, section 5.2 and table 4.
+    all beforehand, so it ranks apart. Wu & Johnson, arXiv 2105.07576, section 5 and table 4.
     """
     return Cure(case.of_test())
 
@@ -122,8 +122,8 @@ def mixed(case: Case) -> Cure:
     """Mix each image's own moments into the moving ones, with the weight that is best on held-out images.
 
     Estimates nothing: it gives inference back some of the dependence on the image that training had. Works a
-    little at small training batches. Summers & Dinneen, arXiv 1906.03548, section 3.2. Chosen among
-    `WEIGHTS`, 0 among them.
+    little at small training batches. Summers & Dinneen, arXiv 1906.03548, "inference example weighing".
+    Chosen among `WEIGHTS`, 0 among them.
     """
     return _best(case, [Cure(case.moving, weight) for weight in WEIGHTS])
 
@@ -138,8 +138,8 @@ def eval_norm(case: Case) -> Cure:
 
     exact for one layer of independent images, so a mixture of weight 1/n with the *mean batch moments* - not
     with the population's. Works at small training batches, where this image made much of its own statistics.
-    The idea is EvalNorm's (Singh & Shrivastava, arXiv 1904.06031, section 4), which fits its weights by
-    gradient descent; here they follow from the batch size.
+    The idea is EvalNorm's (Singh & Shrivastava, arXiv 1904.06031), which fits such weights to training
+    batches; here they follow from the batch size.
     """
     means = case.average(case.in_batches(case.samples, case.batch_size))
     return Cure(means, 1 / case.batch_size)
