@@ -30,11 +30,15 @@ EXPERIMENTS, FAULTS = (
 
 
 @cache
-def jobs_of(experiment):
-    """The jobs of an experiment on stand-in data; composing the longest ones takes seconds."""
+def settings_of(*overrides):
+    """The settings of every job on stand-in data; composing the longest experiments takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("BNLAB_DATA", raising=False)  # the configs read it
-        return compose([f"+experiment={experiment}"]).settings
+        return compose([*overrides]).settings
+
+
+def jobs_of(experiment):
+    return settings_of(f"+experiment={experiment}")
 
 
 def test_the_default_is_one_job():
@@ -126,7 +130,7 @@ def job(monkeypatch, tmp_path):
     monkeypatch.delenv("BNLAB_DATA", raising=False)
 
     def prepared(*overrides):
-        [settings] = compose([*overrides]).settings
+        [settings] = settings_of(*overrides)
         return prepare(settings)
 
     return prepared
