@@ -118,6 +118,14 @@ from bnlab.settings.faults import CHOSEN, TRAINED, drill, trained_fault
         (["measure.remedy=[cure]"], "measure.remedy must be 'population', 'zero_debias', 'best_decay'"),
         (["measure.remedy_samples=15"], "measure.remedy_samples must be greater than or equal to 16, got 15"),
         (["measure.remedy_batch=[2,1]"], "measure.remedy_batch must be greater than or equal to 2, got 1"),
+        (
+            ["measure.remedy_batch=[null,256]", "measure.remedy_samples=[128,4096]"],
+            "measure.remedy_batch must not exceed the samples of any remedy, got 256 of 128",
+        ),
+        *(
+            ([f"fault={name}", "norm=batch_renorm"], f"fault={name} is made of averaged variances")
+            for name in ("dummy_pass", "nan_pass", "bessel", "half_precision")
+        ),
         (["measure.remedy_batch=[]"], "measure.remedy_batch must have at least one value"),
     ],
 )

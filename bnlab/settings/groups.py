@@ -123,6 +123,16 @@ class Measure(Group):
     remedy_samples: OneOrMore[Annotated[int, Field(ge=16)] | None] = (None,)
     remedy_batch: OneOrMore[Annotated[int, Field(ge=2)] | None] = (None,)
 
+    @model_validator(mode="after")
+    def _samples_fill_a_batch(self) -> Measure:
+        samples = min(given or self.population_samples for given in self.remedy_samples)
+        batch = max((given for given in self.remedy_batch if given), default=0)
+        if batch > samples:
+            raise ValueError(
+                f"measure.remedy_batch must not exceed the samples of any remedy, got {batch} of {samples}"
+            )
+        return self
+
     @property
     def remedies(self) -> tuple[str, ...]:
         """Name every remedy that is asked for, `population` with its options: once for each combination."""
