@@ -62,6 +62,7 @@ def record(jobs: Sequence[Job], failures: tuple[Failure, ...], token: str, began
         phases=tuple(sorted({phase for job in jobs for phase in job.settings.phase}, reverse=True)),
         drills=tuple(dict.fromkeys(how for job in jobs for how in job.wanted.drills)),
         samples=jobs[0].wanted.samples if any(job.explains for job in jobs) else 0,
+        explained=jobs[0].settings.measure.explain,
         remedies=jobs[0].settings.measure.remedies,
         attribution=jobs[0].settings.measure.attribution or "",
         faults=_faults(jobs),
