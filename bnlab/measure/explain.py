@@ -58,8 +58,9 @@ def _explained(
     if kinds & {"cause", "sign"}:
         for name in ("train_probe", wanted.final):
             yield from causes(patient, splits[name])
-        yield from distances(patient, final)
         yield from signs(patient, final)
+    if kinds & {"cause", "layer"}:
+        yield from distances(patient, final)
     if "layer" in kinds:
         yield from layers(patient, splits[wanted.probe], wanted.attribution or "batch")
     yield from remedies(patient, final, [name for kind, name in missing if kind == "remedy"])
