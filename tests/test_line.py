@@ -1,7 +1,9 @@
 """The whole line: a command, two tiny trials, and a PDF whose numbers are the stored rows."""
 
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from pypdf import PdfReader
 
@@ -166,3 +168,138 @@ def test_a_process_of_its_own_measures_the_same(tmp_path, run_line, tiny_sweep, 
     # Other tests may have measured more of the shared sweep.
     assert found
     assert {key: expected[key] for key in found} == found
+
+
+FAULTY = [
+    "-m",
+    "name=ill",
+    "fault=none,slow,sorted",
+    "measure.remedy=[population,zero_debias]",
+    "measure.attribution=batch",
+    "measure.population_samples=128",
+    "report.pdf=false",
+]
+
+
+@pytest.fixture(scope="module")
+def ill(tmp_path_factory, run_line, tiny):
+    """A sweep that explains gaps, with a fault at inference and one of training: its folder and store."""
+    folder = tmp_path_factory.mktemp("ill")
+    assert run_line(folder, *FAULTY, *tiny) == 0
+    return folder, track.connect(URI.format(folder), "bnlab", create=False)
+
+
+def test_a_sweep_of_faults_says_which_trial_shows_each(ill):
+    folder, store = ill
+    sweep, _ = track.read_sweep(store)
+    trials = {own.trial().fault: own.identity for own in folders(folder)}
+    assert set(trials) == {"", "sorted"}
+    assert sweep.faults == (
+        ("none", trials[""], ""),
+        ("slow", trials[""], "slow 0.9999"),
+        ("sorted", trials["sorted"], ""),
+    )
+    assert (sweep.samples, sweep.remedies, sweep.attribution) == (
+        128,
+        ("population n128", "zero_debias"),
+        "batch",
+    )
+    assert sweep.drills == ("slow 0.9999",)
+
+
+def test_clues_in_mlflow_are_those_on_disk_to_the_last_bit(ill):
+    folder, store = ill
+    sweep, _ = track.read_sweep(store)
+    rows = track.read_clues(store, sweep)
+    for own in folders(folder):
+        clues, found = own.clues(), rows[rows["trial"] == own.identity]
+        for name in ("kind", "name", "metric", "split", "drill", "samples"):
+            assert found[name].tolist() == [getattr(clue, name) for clue in clues]
+        for name in ("value", "standard_error"):
+            np.testing.assert_array_equal(found[name], [getattr(clue, name) for clue in clues])
+        kinds = {clue.kind for clue in clues}
+        assert kinds == {
+            *(f"{k} batch" for k in ("layer", "alone", "left")),
+            "cause",
+            "distance",
+            "sign",
+            "remedy",
+        }
+    [run] = store.client.search_runs(
+        [store.experiment], "params.drill = 'slow 0.9999' and params.decay = '0.5'"
+    )
+    [lag] = rows[
+        (rows["drill"] == "slow 0.9999")
+        & (rows["decay"] == 0.5)
+        & (rows["split"] == "test")
+        & (rows["kind"] == "cause")
+        & (rows["name"] == "lag")
+        & (rows["metric"] == "rmse")
+    ]["value"]
+    assert run.data.metrics["part/rmse_lag"] == lag
+    assert {file.path for file in store.client.list_artifacts(run.data.tags["mlflow.parentRunId"])} >= {
+        "clues.csv",
+        "readings.csv",
+    }
+
+
+def test_parts_in_the_store_add_up_to_the_gaps_in_the_store(ill):
+    """Of the healthy trial, of the one with the slow average, and of the one that saw sorted batches."""
+    _, store = ill
+    sweep, readings = track.read_sweep(store)
+    clues = track.read_clues(store, sweep)
+    causes = clues[(clues["kind"] == "cause") & (clues["metric"] == "rmse") & (clues["split"] == "test")]
+    parts = causes.groupby(["trial", "decay", "drill"])["value"].sum()
+    gaps = readings[(readings["split"] == "test") & ~readings["phase"]].set_index(["trial", "decay", "drill"])
+    assert len(parts) == len(gaps) == 2 * 2 + 2
+    for key, value in parts.items():
+        # Six differences of numbers below one, in float64.
+        assert value == pytest.approx(gaps["rmse_gap"][key], rel=0, abs=16 * 2.0**-52)
+
+
+def test_explained_once_nothing_is_trained_measured_or_sent_again(ill, run_line, tiny):
+    folder, store = ill
+
+    def state():
+        names = ("*.npz", "readings.csv", "clues.csv")
+        files = [path for name in names for path in (folder / "runs" / "trials").rglob(name)]
+        runs = store.client.search_runs([store.experiment], "tags.`bnlab.kind` != 'sweep'")
+        return (
+            {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files},
+            sorted((run.info.run_id, run.info.end_time, sorted(run.data.metrics.items())) for run in runs),
+        )
+
+    before = state()
+    assert run_line(folder, *FAULTY, *tiny) == 0
+    assert state() == before
+    # Another remedy is measured, and what was there stays.
+    more = [a.replace("zero_debias", "zero_debias,eval_norm") for a in FAULTY]
+    assert run_line(folder, *more, *tiny) == 0
+    after, _ = state()
+    assert all(after[path] == value for path, value in before[0].items() if path.name != "clues.csv")
+    for own in folders(folder):
+        old = before[0][own.path / "clues.csv"][1].decode().splitlines()[1:-1]
+        new = (own.path / "clues.csv").read_text().splitlines()
+        assert set(old) < set(new)
+        assert {clue.name for clue in own.clues() if clue.kind == "remedy"} == {
+            "population n128",
+            "zero_debias",
+            "eval_norm",
+        }
+
+
+def test_a_store_of_before_there_were_clues_is_explained_without_training(
+    tiny_sweep, tmp_path, run_line, tiny
+):
+    """A copy of it without the tables: readings and checkpoints stay as they are, and clues come."""
+    shutil.copytree(tiny_sweep / "runs" / "trials", tmp_path / "runs" / "trials")
+    for path in tmp_path.rglob("clues.csv"):
+        path.unlink()
+    kept = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.suffix == ".npz" or p.name == "readings.csv"}
+    assert all(own.clues() == [] for own in folders(tmp_path))
+    arguments = ["-m", "name=tiny", "norm=batch,group", "report.pdf=false"]
+    assert run_line(tmp_path, *arguments, *tiny) == 0
+    assert {p: p.read_bytes() for p in kept} == kept
+    found = {own.trial().norm: own.clues() for own in folders(tmp_path)}
+    assert found["group"] == []
+    assert {clue.kind for clue in found["batch"]} == {"cause", "distance", "sign"}

@@ -1,13 +1,15 @@
 """MLflow holds every reading once, however often it is sent, and gives it back to the last bit."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from bnlab import track
-from bnlab.records import Failure, Reading, Sweep, Trial
-from bnlab.tables import readings_table
+from bnlab.records import Clue, Failure, Reading, Sweep, Trial
+from bnlab.tables import clues_table, parse_clues, readings_table
+from bnlab.track.check import stated
 
 TRIAL = Trial(
     task="mnist",
@@ -227,3 +229,170 @@ def test_a_drill_is_a_run_of_its_own(store):
     [run] = runs(store, "params.drill = 'renamed'")
     assert run.data.metrics["final_rmse"] == drilled.rmse
     assert run.info.run_name.startswith("renamed d0.5 mnist")
+
+
+def clue(kind, name, metric="rmse", decay=0.5, drill="", split="test", value=1 / 3, **changes):
+    asked = {"step": 10, "standard_error": 1 / 7, "eval_batch_size": 4, "images": 64, "samples": 128}
+    own = {"split": split, "decay": decay, "drill": drill, "kind": kind, "name": name, "metric": metric}
+    return Clue(**{**asked, **own, "value": value, "time_ms": 1010, **changes})
+
+
+CLUES = [
+    clue("cause", "lag"),
+    clue("cause", "lag", split="train_probe", value=0.1 + 0.2),
+    clue("layer batch", "block1_norm", "loss", split="test_probe"),
+    clue("alone batch", "block1_norm", split="test_probe"),
+    clue("distance", "block1_norm", "kl", standard_error=float("nan")),
+    clue("sign", "at_start", "", value=0.0, standard_error=float("nan")),
+    clue("sign", "kl", "", value=float("inf")),
+    clue("remedy", "population n128", "rmse_gap", decay=None),
+    clue("remedy", "mixed", "seconds", standard_error=float("nan")),
+    clue("cause", "lag", drill="slow 0.9999", value=-1 / 3),
+    clue("cause", "noise", decay=0.9),
+]
+EXPLAINED = replace(FINISHED, clues=CLUES, samples=128)
+ASKING = {"samples": 128, "remedies": ("population n128", "mixed"), "drills": ("slow 0.9999",)}
+
+
+def values(rows):
+    """Everything of clues, as text that tells the last bit and NaN apart."""
+    names = Clue.__annotations__
+    return [[repr(float(row[n])) if isinstance(row[n], float) else row[n] for n in names] for row in rows]
+
+
+def stored(own):
+    return [{name: getattr(c, name) for name in Clue.__annotations__} for c in own]
+
+
+def none_for_nan(rows):
+    """A table has no None beside numbers: a clue of no decay comes back with NaN."""
+    return [{**row, "decay": None if row["decay"] != row["decay"] else row["decay"]} for row in rows]
+
+
+def test_a_table_of_clues_comes_back_to_the_last_bit():
+    assert values(stored(parse_clues(clues_table(CLUES)))) == values(stored(CLUES))
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory):
+    """A store that holds one trial with its clues."""
+    store = track.connect(f"sqlite:///{tmp_path_factory.mktemp('explained')}/mlflow.db", "bnlab")
+    track.log_trial(store, EXPLAINED)
+    return store
+
+
+def test_clues_come_back_to_the_last_bit_with_their_trial_in_front(explained):
+    asked = sweep(**ASKING)
+    rows = track.read_clues(explained, asked)
+    assert values(none_for_nan(rows.to_dict("records"))) == values(stored(CLUES))
+    assert rows[["trial", "task", "norm", "batch_size", "steps"]].drop_duplicates().to_numpy().tolist() == [
+        ["0123456789ab", "mnist", "batch", 4, 10]
+    ]
+    assert track.clues_of(asked, [EXPLAINED]).equals(rows)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        ({"drills": ()}, lambda c: not c.drill),
+        ({"decays": (0.9,)}, lambda c: c.decay in (None, 0.9)),
+        ({"remedies": ("mixed",)}, lambda c: c.kind != "remedy" or c.name == "mixed"),
+        ({"samples": 256}, lambda c: False),
+        ({"samples": 0}, lambda c: False),
+        ({"measured": {"0123456789ab": (4, 32, 64)}}, lambda c: c.split != "test_probe"),
+        ({"measured": {"0123456789ab": (8, 64, 64)}}, lambda c: False),
+    ],
+)
+def test_a_sweep_sees_only_the_clues_that_it_asked_for(explained, asked, kept):
+    rows = track.read_clues(explained, sweep(**{**ASKING, **asked}))
+    expected = [c for c in CLUES if kept(c)]
+    assert values(none_for_nan(rows.to_dict("records"))) == values(stored(expected))
+
+
+def test_clues_are_metrics_of_their_cells_by_group(store):
+    healthy, drilled = (False, 0.5, ""), (False, 0.5, "slow 0.9999")
+    faulty = replace(reading(10, False, 0.5, split="test"), drill="slow 0.9999")
+    cells = [(True, 0.5, ""), healthy, drilled, (False, 0.9, "")]
+    track.log_trial(store, replace(EXPLAINED, cells=cells, readings=[*READINGS, faulty]))
+    found = {
+        (run.data.params["phase"], run.data.params["decay"], run.data.params["drill"]): {
+            name: value for name, value in run.data.metrics.items() if "/" in name
+        }
+        for run in runs(store, "tags.`bnlab.kind` = 'cell'")
+    }
+    everywhere = {"remedy/rmse_gap population n128": 1 / 3}
+    assert found["false", "0.5", "none"] == {
+        **everywhere,
+        "part/rmse_lag": 1 / 3,
+        "train_part/rmse_lag": 0.1 + 0.2,
+        "layer_batch/loss_block1_norm": 1 / 3,
+        "sign/at_start": 0.0,
+        "remedy/seconds mixed": 1 / 3,
+    }
+    assert found["false", "0.5", "slow 0.9999"] == {"part/rmse_lag": -1 / 3}
+    assert found["false", "0.9", "none"] == {**everywhere, "part/rmse_noise": 1 / 3}
+    assert found["true", "0.5", "none"] == {}
+
+
+def test_clues_that_come_later_are_sent_and_those_that_are_there_are_not_sent_again(store):
+    track.log_trial(store, FINISHED)
+    assert track.read_clues(store, sweep(**ASKING)).empty
+    for _ in range(2):
+        track.log_trial(store, EXPLAINED)
+    assert len(runs(store)) == 1 + 4
+    assert len(track.read_clues(store, sweep(**ASKING))) == len(CLUES)
+    for run in runs(store, "params.decay = '0.5' and params.phase = 'false'"):
+        assert len(store.client.get_metric_history(run.info.run_id, "part/rmse_lag")) == 1
+        assert len(store.client.get_metric_history(run.info.run_id, "rmse")) == 2
+
+
+def test_what_was_sent_before_there_were_clues_needs_no_sending_again():
+    assert replace(FINISHED, samples=4096).digest == FINISHED.digest
+    assert EXPLAINED.digest != FINISHED.digest
+    assert replace(EXPLAINED, samples=256).digest != EXPLAINED.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"kind": "rumour"}, "kind cannot be rumour"),
+        ({"decay": 1.0}, "decay cannot be 1.0"),
+        ({"samples": 0}, "samples cannot be 0"),
+        ({"step": 2**53}, "step cannot be"),
+    ],
+)
+def test_clues_that_cannot_be_are_refused(changes, why):
+    assert stated(CLUES[0]) is CLUES[0]
+    with pytest.raises(ValueError, match=f"^{why}"):
+        stated(replace(CLUES[0], **changes))
+
+
+def test_a_damaged_table_of_clues_is_named_in_one_line(store):
+    track.log_trial(store, replace(EXPLAINED, clues=[replace(CLUES[0], kind="rumour")]))
+    with pytest.raises(
+        track.TrackingError, match=r"^clues.csv of run \w+ is damaged: kind cannot be"
+    ) as caught:
+        track.read_clues(store, sweep(**ASKING))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sweep_comes_back_with_its_faults_and_remedies(explained):
+    faults = (("none", "0123456789ab", ""), ("slow", "0123456789ab", "slow 0.9999"))
+    asked = sweep(**ASKING, faults=faults, attribution="batch")
+    track.log_sweep(explained, asked)
+    assert track.read_sweep(explained)[0] == asked
+
+
+def test_a_sweep_of_before_there_were_clues_is_still_read(store):
+    """Its record lacks the fields, and its trials the table."""
+    track.log_trial(store, FINISHED)
+    run_id, asked = track.log_sweep(store, sweep()), sweep()
+    later = ("samples", "remedies", "attribution", "faults")
+    old = {name: value for name, value in asdict(asked).items() if name not in later}
+    store.client.log_text(run_id, json.dumps(old), "sweep.json")
+    found, rows = track.read_sweep(store)
+    assert found == asked
+    assert len(rows) == len(READINGS)
+    assert track.read_clues(store, found).empty
+    # And where clues are asked for, trials without a table have none.
+    assert track.read_clues(store, replace(found, samples=128)).empty

@@ -112,9 +112,9 @@ class _Reader:
 
     def _faulty(self, split: Split, common: dict, moving: MovingStatistics) -> Iterator[Reading]:
         """Read what the fault gives at inference; phase true sees the same weights and pixels as it."""
-        if not (how := drill(self._wanted.fault)):
+        how, decays = drill(self._wanted.fault), moving.decays
+        if not (how and decays):  # without a decay there are no statistics to make it with
             return
-        decays = moving.decays
         needed = needed_decays(self._wanted.fault, decays)
         trained = Trained(self._trial, self._images, self._folder, self._wanted, [*decays, *needed])
         patient = Patient(trained, how, decays)

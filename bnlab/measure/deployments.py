@@ -156,7 +156,8 @@ def _after_passes(
 
 
 def _bessel(trained: Trained, fault: Fault, decay: float, healthy: Deployment) -> Deployment:
-    size = trained.wanted.eval_batch_size * (dict(trained.trial.details).get("frames") or 1)
+    # The average is one of training's batches, whatever size is evaluated in.
+    size = trained.batch_size * (dict(trained.trial.details).get("frames") or 1)
     counts = {
         layer.name: max(2, size * math.prod(layer.input.shape[1:-1]))
         for layer in switched_layers(trained.model)

@@ -53,7 +53,7 @@ class Evaluator:
         self._batch = tf.function(self._with_batches)
         self._fixed = tf.function(self._with_fixed, reduce_retracing=True)
         self._blend = tf.function(self._with_blends, reduce_retracing=True)
-        self._notes = tf.function(self._noted)
+        self._noting: dict[tuple, Callable[..., dict]] = {}
 
     @property
     def layers(self) -> list[str]:
@@ -174,6 +174,14 @@ class Evaluator:
             return outputs(self._rest, x, Blend(dict(zip(self._layers, fixed, strict=True)), shares, groups))
 
         return tf.map_fn(given, weights, parallel_iterations=1)
+
+    def _notes(self, images: np.ndarray, call: Tensor, share: Tensor, size: int, parts: int | None) -> dict:
+        """Run `_noted`, compiled once for each number of images and their division."""
+        # Not one function for all: TensorFlow warns of one that is traced again and again.
+        key = len(images), size, parts
+        if key not in self._noting:
+            self._noting[key] = tf.function(partial(self._noted, size=size, parts=parts))
+        return self._noting[key](images, call, share)
 
     def _noted(self, images: Tensor, call: Tensor, share: Tensor, size: int, parts: int | None) -> dict:
         """Collect what every layer sees: layer -> (means, variances), a row for each batch and call."""

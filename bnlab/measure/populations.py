@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bnlab.data.feed import WINDOW
 from bnlab.data.order import shuffled
 from bnlab.measure.evaluate import Evaluator
 from bnlab.measure.trained import Layers, Trained
@@ -36,7 +37,11 @@ class Populations:
     @cached_property
     def fed(self) -> np.ndarray:
         """Images that the next steps would be fed, in batches; a whole number of them in each part."""
-        images = self._trained.fed(self._trained.wanted.samples)
+        samples, trial = self._trained.wanted.samples, self._trained.trial
+        if trial.fault == "sorted":  # parts are alike only if each has whole windows, and so every class
+            windows = PARTS * WINDOW * trial.batch_size
+            samples = -(-samples // windows) * windows
+        images = self._trained.fed(samples)
         batches = len(images) // self._size // PARTS * PARTS
         return images[: batches * self._size]
 

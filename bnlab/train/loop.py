@@ -47,7 +47,7 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
         images: its data set.
         folder: gets a checkpoint, with the tape since the one before, at each of `steps`; and between them
             wherever the tape would grow beyond 64 MiB. Every five minutes, and when asked to stop, what is
-            done since the last one is saved too.
+            done since the last one is saved too. Where statistics are frozen, there is one as well.
         steps: increasing; the last one is the trial's end.
         watch: told about progress.
 
@@ -61,7 +61,8 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
     columns, run = compiled_steps(trial, model, descent, images)
     progress = Progress(folder, model, descent, columns)
     pace, frozen = _Pace(trial.batch_size), False
-    for stretch in progress.stretches({*steps, *folder.checkpoints()}):
+    turns = {trial.frozen_from} if trial.frozen_from else set[int]()
+    for stretch in progress.stretches({*steps, *turns, *folder.checkpoints()}):
         saved = time.monotonic()
         if trial.frozen_from is not None and not frozen and stretch.start >= trial.frozen_from:
             frozen = True

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bnlab.checkpoint import CheckpointError, load, losses, moving_statistics
-from bnlab.data.order import batches
+from bnlab.data.feed import fed
 from bnlab.stop import Stopped
 from bnlab.store import Folder
 from bnlab.train import loop
@@ -26,11 +26,11 @@ def steps_run(monkeypatch):
     """The steps that are really trained."""
     asked = []
 
-    def spied(seed, images, batch_size, a, b):
+    def spied(seed, images, batch_size, a, b, by_class):
         asked.extend(range(a + 1, b + 1))
-        return batches(seed, images, batch_size, a, b)
+        return fed(seed, images, batch_size, a, b, by_class)
 
-    monkeypatch.setattr(loop, "batches", spied)
+    monkeypatch.setattr(loop, "fed", spied)
     return asked
 
 
