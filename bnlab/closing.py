@@ -13,10 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bnlab.records import Failure, Sweep, label
-from bnlab.report.numbers import arrival, best, tables
+from bnlab.report.numbers import arrival, best, causes, remedies, tables
+from bnlab.report.numbers.clues import NO_CLUES, plain, tidied
 from bnlab.report.numbers.decays import thinned
+from bnlab.report.numbers.drills import restores
 from bnlab.report.numbers.rows import final_name
 from bnlab.report.words import best_decay, symptoms
+from bnlab.report.words import causes as cause_words
+from bnlab.report.words import remedies as remedy_words
 from bnlab.report.words.arrived import share_text
 
 _SHOWN, _SHARES = 12, 3
@@ -72,10 +76,13 @@ def _best(row: Any) -> str:  # noqa: ANN401
     return f"decay {decay}{near}, RMSE {rmse}, gap {gap}"
 
 
-def show_answers(console: Console, sweep: Sweep, readings: pd.DataFrame) -> None:
-    """Print whether the averages have arrived, and what restore drills cost."""
+def show_answers(
+    console: Console, sweep: Sweep, readings: pd.DataFrame, clues: pd.DataFrame = NO_CLUES
+) -> None:
+    """Print whether the averages have arrived, what drills cost, what explains gaps and closes them."""
     if readings.empty:
         return
+    readings = restores(readings, sweep.faults)
     table = arrival.shares(thinned(readings), sweep.layers).sort_values(
         "share", ascending=False, kind="stable"
     )
@@ -86,6 +93,15 @@ def show_answers(console: Console, sweep: Sweep, readings: pd.DataFrame) -> None
         console.print(f"{place}: after {row.steps} steps the average still holds {held}", highlight=False)
     for sentence in symptoms.shown(readings).sentences:
         console.print(f"drills: {sentence}", highlight=False)
+    _show_clues(console, readings, plain(tidied(clues, readings), sweep.faults))
+
+
+def _show_clues(console: Console, readings: pd.DataFrame, own: pd.DataFrame) -> None:
+    """Print the largest parts of the worst gaps, and the best remedy of each task."""
+    for line in cause_words.lines(causes.parts(own), causes.totals(own, readings)):
+        console.print(line, highlight=False, markup=False)
+    if told := remedy_words.told(remedies.remedies(own, readings)):
+        console.print(f"remedies: {'; '.join(told)}", highlight=False, markup=False)
 
 
 def _table(columns: Mapping[str, int]) -> Table:

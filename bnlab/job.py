@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import Timeout
 
@@ -179,15 +179,15 @@ def _measure(job: Job) -> None:
     from bnlab.data import load
     from bnlab.measure import explain, histograms, measure
 
-    folder, trial, images = job.folder, job.trial, load(job.source)
+    folder, trial, images, known = job.folder, job.trial, load(job.source), dict[Any, Any]()
     if job.to_measure:
         folder.add_environment(machine.environment())
-        new = _unless_stopped(measure(trial, images, folder, job.wanted, job.to_measure))
+        new = _unless_stopped(measure(trial, images, folder, job.wanted, job.to_measure, known))
         # What was read before keeps its time, by which a tracking store knows that it has it.
         merged = {reading.key: reading for reading in [*new, *folder.readings()]}
         folder.write_readings(sorted(merged.values(), key=lambda reading: reading.time_ms))
     if missing := job.to_explain:
-        found = _unless_stopped(explain(trial, images, folder, job.wanted, missing))
+        found = _unless_stopped(explain(trial, images, folder, job.wanted, missing, known))
         kept = {clue.key: clue for clue in [*found, *folder.clues()]}
         folder.write_clues(sorted(kept.values(), key=lambda clue: clue.time_ms))
     if job.lacks_histograms:

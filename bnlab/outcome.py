@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bnlab.track import Store
 
-    Rows: TypeAlias = tuple[pd.DataFrame, dict[str, list[LayerHistogram]]]
+    Rows: TypeAlias = tuple[pd.DataFrame, pd.DataFrame, dict[str, list[LayerHistogram]]]
 
 FAILED = 1
 
@@ -62,6 +62,7 @@ def record(jobs: Sequence[Job], failures: tuple[Failure, ...], token: str, began
         phases=tuple(sorted({phase for job in jobs for phase in job.settings.phase}, reverse=True)),
         drills=tuple(dict.fromkeys(how for job in jobs for how in job.wanted.drills)),
         samples=jobs[0].wanted.samples if any(job.explains for job in jobs) else 0,
+        explained=jobs[0].settings.measure.explain,
         remedies=jobs[0].settings.measure.remedies,
         attribution=jobs[0].settings.measure.attribution or "",
         faults=_faults(jobs),
@@ -148,12 +149,12 @@ def _report(parcel: Parcel, settings: Settings, console: Console, stored: bool) 
     from bnlab.report.pdf import write
 
     sweep = parcel.sweep
-    readings, histograms = (_from_tracking if stored else _from_disk)(parcel)
+    readings, clues, histograms = (_from_tracking if stored else _from_disk)(parcel)
     closing.show_gaps(console, readings)
-    closing.show_answers(console, sweep, readings)
+    closing.show_answers(console, sweep, readings, clues)
     if settings.report.pdf:
         path = Path(settings.report.folder) / f"{sweep.name}.pdf"
-        write(sweep, readings, path, histograms if settings.report.histograms else {})
+        write(sweep, readings, path, histograms if settings.report.histograms else {}, clues)
         console.print(f"report:    {path.absolute()}", highlight=False)
 
 
@@ -161,7 +162,8 @@ def _from_tracking(parcel: Parcel) -> Rows:
     from bnlab import track
 
     store = connect(parcel.uri, parcel.experiment)
-    return track.read_rows(store, parcel.sweep), track.read_histograms(store, parcel.sweep)
+    sweep = parcel.sweep
+    return track.read_rows(store, sweep), track.read_clues(store, sweep), track.read_histograms(store, sweep)
 
 
 def _from_disk(parcel: Parcel) -> Rows:
@@ -169,7 +171,8 @@ def _from_disk(parcel: Parcel) -> Rows:
 
     folders = [trial_folder(parcel.store, identity) for identity in parcel.trials]
     counted = {folder.identity: rows for folder in folders if (rows := folder.histograms())}
-    return track.table_of(parcel.sweep, parcel.finished()), counted
+    clues = track.clues_of(parcel.sweep, parcel.finished())
+    return track.table_of(parcel.sweep, parcel.finished()), clues, counted
 
 
 def _shown(all_settings: Sequence[Settings]) -> dict[str, str]:

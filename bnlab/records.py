@@ -206,7 +206,8 @@ class Sweep:
         trained: how many of them were trained in this sweep (the others were found finished).
         decays, phases: the swept values that training cannot see.
         drills: ways to come to inference that were tried out: restore drills, and faults at inference.
-        samples: images behind population statistics; 0 where no gap was explained.
+        samples: images behind population statistics; 0 where no clue was asked for.
+        explained: whether gaps were split into causes.
         remedies: that were measured, as their clues are named.
         attribution: the statistics that layers were put on to find their parts, or empty.
         faults: (fault, trial, drill): a fault of training has a trial of its own and no drill, one at
@@ -232,6 +233,7 @@ class Sweep:
     phases: tuple[bool, ...]
     drills: tuple[str, ...] = ()
     samples: int = 0
+    explained: bool = False
     remedies: tuple[str, ...] = ()
     attribution: str = ""
     faults: tuple[tuple[str, str, str], ...] = ()

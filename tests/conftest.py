@@ -1,7 +1,9 @@
 """What many tests share: one TensorFlow set-up, and one tiny sweep run through the whole line."""
 
 import os
+import shutil
 import sys
+from importlib import import_module
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
@@ -10,6 +12,7 @@ import pytest
 
 from bnlab.data import Images
 from bnlab.records import Trial
+from bnlab.store import Folder
 
 TINY = [
     "data.download=false",
@@ -19,6 +22,18 @@ TINY = [
     "measure.points=4",
     "measure.images=64",
 ]
+
+# Those that start processes of their own lie between those that keep to one.
+LONGEST = (
+    *("test_kills", "test_variants", "test_report_pdf", "test_tracking_server", "test_notes", "test_launch"),
+    *("test_line", "test_resources", "test_at_once", "test_delivery", "test_resume", "test_compose"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first, so that none is left to run alone at the end."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +81,22 @@ def _one_thread():
     machine.configure("cpu", threads=1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_database(tmp_path_factory):
+    """MLflow makes its tables in a second and more: once here, and copied wherever a store begins."""
+    module = import_module("bnlab.track.connect")  # the room's own name is that of its function
+    make, empty = module._make, tmp_path_factory.mktemp("database") / "empty.db"
+
+    def copied(path):
+        if not empty.exists():
+            make(empty)
+        shutil.copy(empty, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_make", copied)
+        yield
+
+
 @pytest.fixture(scope="session")
 def run_line():
     """Run a command line in this process, in a folder: returns the exit status."""
@@ -84,8 +115,27 @@ def run_line():
 
 
 @pytest.fixture(scope="session")
-def tiny_sweep(tmp_path_factory, run_line):
-    """A sweep of two trials on stand-in digits, from the command line to the PDF: its folder."""
-    folder = tmp_path_factory.mktemp("tiny")
+def _swept(tmp_path_factory, run_line):
+    """The tiny sweep, and its trials as they were before any test asked more of them."""
+    folder, trials = tmp_path_factory.mktemp("tiny"), tmp_path_factory.mktemp("trained") / "trials"
     assert run_line(folder, "-m", "name=tiny", "norm=batch,group", *TINY) == 0
-    return folder
+    shutil.copytree(folder / "runs" / "trials", trials)
+    return folder, trials
+
+
+@pytest.fixture(scope="session")
+def tiny_sweep(_swept):
+    """A sweep of two trials on stand-in digits, from the command line to the PDF: its folder."""
+    return _swept[0]
+
+
+@pytest.fixture(scope="session")
+def already_trained(_swept):
+    """Lay trials of the tiny sweep into a folder, trained and measured: what follows is not about that."""
+
+    def lay(folder, *norms):
+        for path in _swept[1].iterdir():
+            if Folder(path).trial().norm in norms:
+                shutil.copytree(path, folder / "runs" / "trials" / path.name)
+
+    return lay

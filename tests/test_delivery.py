@@ -77,7 +77,8 @@ def test_without_its_server_a_sweep_trains_reports_and_says_what_waits(
     assert set(found.values()) == {1}
 
 
-def test_a_store_that_need_not_answer_yet(tmp_path, run_line, tiny, answers, capsys):
+def test_a_store_that_need_not_answer_yet(tmp_path, run_line, tiny, already_trained, answers, capsys):
+    already_trained(tmp_path, "batch", "group")
     assert without(tmp_path, run_line, tiny) == 2
     assert "track.later=true trains now and delivers later" in capsys.readouterr().err
     assert without(tmp_path, run_line, tiny, "track.later=true", "report.pdf=false") == 1
@@ -90,7 +91,10 @@ def test_a_store_that_need_not_answer_yet(tmp_path, run_line, tiny, answers, cap
     assert statuses["sweep", "FINISHED"] == 1
 
 
-def test_what_waits_of_another_sweep_is_delivered_with_the_next(tmp_path, run_line, tiny, answers):
+def test_what_waits_of_another_sweep_is_delivered_with_the_next(
+    tmp_path, run_line, tiny, already_trained, answers
+):
+    already_trained(tmp_path, "batch")
     arguments = ["track.later=true", "report.pdf=false", *tiny]
     assert run_line(tmp_path, "name=one", *arguments) == 1
     answers += [True] * 9
@@ -114,7 +118,10 @@ def test_what_waits_of_another_sweep_is_delivered_with_the_next(tmp_path, run_li
         ),
     ],
 )
-def test_a_damaged_parcel_is_one_line(tmp_path, run_line, tiny, answers, capsys, harm, message):
+def test_a_damaged_parcel_is_one_line(
+    tmp_path, run_line, tiny, already_trained, answers, capsys, harm, message
+):
+    already_trained(tmp_path, "batch")
     assert run_line(tmp_path, "track.later=true", "report.pdf=false", *tiny) == 1
     [parcel] = waiting(tmp_path / "runs")
     parcel.write_text(harm(parcel.read_text()))
@@ -130,8 +137,9 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path, capsys):
     assert capsys.readouterr().err == f"bnlab: --store must be the folder of a store, got {tmp_path}/none\n"
 
 
-def test_measured_and_trained_again_nothing_is_sent_twice(tmp_path, run_line, tiny):
+def test_measured_and_trained_again_nothing_is_sent_twice(tmp_path, run_line, tiny, already_trained):
     """More decays later, readings that were lost, a run that was left open, a training from the beginning."""
+    already_trained(tmp_path, "batch")
     common = ["report.pdf=false", *tiny]
     assert run_line(tmp_path, *common) == 0
     before, _ = points(tmp_path)
@@ -148,7 +156,8 @@ def test_measured_and_trained_again_nothing_is_sent_twice(tmp_path, run_line, ti
     assert sorted(Folder(trial).damaged()) == []
 
 
-def test_a_run_left_open_is_taken_up(tmp_path, run_line, tiny):
+def test_a_run_left_open_is_taken_up(tmp_path, run_line, tiny, already_trained):
+    already_trained(tmp_path, "batch")
     common = ["report.pdf=false", *tiny]
     assert run_line(tmp_path, *common) == 0
     expected = points(tmp_path)
@@ -159,7 +168,8 @@ def test_a_run_left_open_is_taken_up(tmp_path, run_line, tiny):
     assert points(tmp_path) == expected
 
 
-def test_a_parcel_comes_back_equal(tmp_path, run_line, tiny, answers):
+def test_a_parcel_comes_back_equal(tmp_path, run_line, tiny, already_trained, answers):
+    already_trained(tmp_path, "batch")
     assert run_line(tmp_path, "track.later=true", "report.pdf=false", *tiny) == 1
     [path] = waiting(tmp_path / "runs")
     parcel = unpack(path)
@@ -171,7 +181,10 @@ def test_a_parcel_comes_back_equal(tmp_path, run_line, tiny, answers):
     assert json.loads(path.read_text())["uri"] == "sqlite:///{store}/mlflow.db"
 
 
-def test_a_trial_that_lost_its_readings_holds_up_no_other(tmp_path, run_line, tiny, answers, capsys):
+def test_a_trial_that_lost_its_readings_holds_up_no_other(
+    tmp_path, run_line, tiny, already_trained, answers, capsys
+):
+    already_trained(tmp_path, "batch", "group")
     assert without(tmp_path, run_line, tiny, "track.later=true", "report.pdf=false") == 1
     first, _ = sorted((tmp_path / "runs" / "trials").iterdir())
     (first / "readings.csv").unlink()
@@ -188,7 +201,10 @@ def test_a_trial_that_lost_its_readings_holds_up_no_other(tmp_path, run_line, ti
     assert set(found.values()) == {1}
 
 
-def test_a_copied_store_is_refused_before_it_writes_into_the_original(tmp_path, run_line, tiny, capsys):
+def test_a_copied_store_is_refused_before_it_writes_into_the_original(
+    tmp_path, run_line, tiny, already_trained, capsys
+):
+    already_trained(tmp_path, "batch")
     common = ["report.pdf=false", *tiny]
     assert run_line(tmp_path, *common) == 0
     shutil.copytree(tmp_path / "runs", tmp_path / "copy")
@@ -201,7 +217,8 @@ def test_a_copied_store_is_refused_before_it_writes_into_the_original(tmp_path, 
     assert run_line(tmp_path, *common, "store=other") == 0
 
 
-def test_a_parcel_of_a_copied_store_goes_to_the_copy(tmp_path, run_line, tiny, answers):
+def test_a_parcel_of_a_copied_store_goes_to_the_copy(tmp_path, run_line, tiny, already_trained, answers):
+    already_trained(tmp_path, "batch")
     assert run_line(tmp_path, "track.later=true", "report.pdf=false", *tiny) == 1
     shutil.copytree(tmp_path / "runs", tmp_path / "copy")
     answers += [True] * 9
@@ -210,8 +227,11 @@ def test_a_parcel_of_a_copied_store_goes_to_the_copy(tmp_path, run_line, tiny, a
     assert not (tmp_path / "runs" / "mlflow.db").exists()
 
 
-def test_a_run_whose_making_was_not_answered_is_no_double(tmp_path, run_line, tiny, monkeypatch):
+def test_a_run_whose_making_was_not_answered_is_no_double(
+    tmp_path, run_line, tiny, already_trained, monkeypatch
+):
     """As MLflow does it by itself where a server made the run, and the answer was lost."""
+    already_trained(tmp_path, "batch")
     from mlflow.tracking import MlflowClient
 
     own, lost = MlflowClient.create_run, []
@@ -239,7 +259,8 @@ def test_a_failure_that_was_mended_since_is_not_sent(tmp_path, run_line, tiny, a
     assert statuses == {("sweep", "FAILED"): 1}
 
 
-def test_odd_things_among_the_parcels_are_passed_over(tmp_path, run_line, tiny, capsys):
+def test_odd_things_among_the_parcels_are_passed_over(tmp_path, run_line, tiny, already_trained, capsys):
+    already_trained(tmp_path, "batch")
     (tmp_path / "runs" / "undelivered" / "x.json").mkdir(parents=True)
     assert run_line(tmp_path, "report.pdf=false", *tiny) == 0
     capsys.readouterr()

@@ -30,7 +30,8 @@ def notes_of(folder):
     return sweep.notes
 
 
-def test_damage_is_mended_and_told(tmp_path, run_line, tiny, capsys):
+def test_damage_is_mended_and_told(tmp_path, run_line, tiny, already_trained, capsys):
+    already_trained(tmp_path, "batch")
     assert run_line(tmp_path, *tiny) == 0
     assert notes_of(tmp_path) == ()
     folder = trial_of(tmp_path)
@@ -58,8 +59,9 @@ def test_damage_is_mended_and_told(tmp_path, run_line, tiny, capsys):
 
 
 def test_a_checkpoint_that_is_damaged_before_its_trial_is_sent_is_trained_again(
-    tmp_path, run_line, tiny, capsys
+    tmp_path, run_line, tiny, already_trained, capsys
 ):
+    already_trained(tmp_path, "batch")
     dead = ["track.uri=http://127.0.0.1:9", "track.later=true", "report.pdf=false", *tiny]
     assert run_line(tmp_path, *dead) == 1
     folder = trial_of(tmp_path)
@@ -74,7 +76,8 @@ def test_a_checkpoint_that_is_damaged_before_its_trial_is_sent_is_trained_again(
     assert len(store.client.search_runs([store.experiment], "tags.`bnlab.kind` = 'trial'")) == 1
 
 
-def test_what_ran_on_other_versions_is_told(tmp_path, run_line, tiny, capsys):
+def test_what_ran_on_other_versions_is_told(tmp_path, run_line, tiny, already_trained, capsys):
+    already_trained(tmp_path, "batch")
     assert run_line(tmp_path, "report.pdf=false", *tiny) == 0
     path = trial_of(tmp_path).path / "trial.json"
     record = json.loads(path.read_text())
@@ -108,7 +111,8 @@ def test_equal_environments_do_not_differ():
     assert differences([one, {"version.numpy": "2.1", "cpu": "b"}]) == "numpy 2.0, then 2.1; cpu a, then b"
 
 
-def test_settings_that_are_gone_or_changed_are_written_again(tmp_path, run_line, tiny):
+def test_settings_that_are_gone_or_changed_are_written_again(tmp_path, run_line, tiny, already_trained):
+    already_trained(tmp_path, "batch")
     here = ["report.pdf=false", *tiny]
     assert run_line(tmp_path, *here) == 0
     folder = trial_of(tmp_path)
@@ -125,7 +129,10 @@ def test_settings_that_are_gone_or_changed_are_written_again(tmp_path, run_line,
     assert "trial.json was damaged, is set aside as trial.json.damaged, and was written again" in first
 
 
-def test_a_checkpoint_of_another_step_or_a_missing_one_is_trained_again(tmp_path, run_line, tiny):
+def test_a_checkpoint_of_another_step_or_a_missing_one_is_trained_again(
+    tmp_path, run_line, tiny, already_trained
+):
+    already_trained(tmp_path, "batch")
     here = ["report.pdf=false", *tiny]
     assert run_line(tmp_path, *here) == 0
     folder = trial_of(tmp_path)
@@ -139,7 +146,8 @@ def test_a_checkpoint_of_another_step_or_a_missing_one_is_trained_again(tmp_path
     assert folder.damaged() == [f"checkpoints/{steps[4]:08d}.npz.damaged"]
 
 
-def test_what_others_put_into_a_trial_stays(tmp_path, run_line, tiny):
+def test_what_others_put_into_a_trial_stays(tmp_path, run_line, tiny, already_trained):
+    already_trained(tmp_path, "batch")
     here = ["report.pdf=false", *tiny]
     assert run_line(tmp_path, *here) == 0
     folder = trial_of(tmp_path)

@@ -6,9 +6,21 @@ from dataclasses import dataclass, fields, replace
 import pytest
 
 from bnlab.data import Source
-from bnlab.plan import Wanted, curve_steps, identity, is_trained, plan, unmeasured, wanted
-from bnlab.records import Reading, Trial
+from bnlab.plan import (
+    Wanted,
+    clue_of,
+    curve_steps,
+    identity,
+    is_trained,
+    kept_steps,
+    plan,
+    unexplained,
+    unmeasured,
+    wanted,
+)
+from bnlab.records import Clue, Reading, Trial
 from bnlab.settings import SettingsError, parse
+from bnlab.settings.faults import Plain, Slow
 from bnlab.store import Folder
 
 TRIAL = Trial(
@@ -81,7 +93,9 @@ def planned(settings):
 
 
 def changed(value):
-    """Another value of the same type."""
+    """Another value of the same type, or a number for none."""
+    if value is None:
+        return 0.5
     if isinstance(value, bool):
         return not value
     if isinstance(value, tuple):
@@ -232,12 +246,30 @@ def test_a_trial_batch_larger_than_the_test_set_needs_a_batch_size_to_measure_wi
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, Wanted(curve_steps(600, 12), (None, 0.9, 0.99), 32, 90, 323)),  # 90: a quarter of 360
-        ({"phase": True}, Wanted(curve_steps(600, 12), (None,), 32, 90, 323)),
-        ({"phase": False}, Wanted(curve_steps(600, 12), (None, 0.9, 0.99), 32, 90, 323)),
+        # 90: a quarter of 360
+        ({}, Wanted(curve_steps(600, 12), (None, 0.9, 0.99), 32, 90, 323, explain=True)),
+        ({"phase": True}, Wanted(curve_steps(600, 12), (None,), 32, 90, 323, explain=True)),
+        ({"phase": False}, Wanted(curve_steps(600, 12), (None, 0.9, 0.99), 32, 90, 323, explain=True)),
         (
-            {"measure": {"points": 1, "batch_size": 4, "images": 7}},
+            {"measure": {"points": 1, "batch_size": 4, "images": 7, "explain": False}},
             Wanted((600,), (None, 0.9, 0.99), 4, 7, 7),
+        ),
+        (
+            {
+                "fault": {"name": "slow", "decay": 0.9999},
+                "measure": {"drills": ["renamed"], "final": "train"},
+            },
+            Wanted(
+                curve_steps(600, 12),
+                (None, 0.9, 0.99),
+                32,
+                90,
+                323,
+                final="train",
+                drills=("renamed", "slow 0.9999"),
+                fault=Slow(name="slow", decay=0.9999),
+                explain=True,
+            ),
         ),
     ],
 )
@@ -316,3 +348,215 @@ def test_phase_true_alone_needs_no_decay():
     alone = Wanted((1, 5), (None,), 32, 90, 323)
     assert unmeasured(TRUE, alone) == ()
     assert unmeasured(NINE, alone) == (None,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # Written down as above: trials of before there were frozen statistics and faults keep their names.
+        ({"frozen_from": None, "freeze_decay": None, "fault": ""}, "6bf461a541a7"),
+        ({"details": ()}, "6bf461a541a7"),
+        ({"frozen_from": 450, "freeze_decay": 0.99}, "60fb7d5304df"),
+        ({"fault": "sorted"}, "fb56da576a4b"),
+    ],
+)
+def test_settings_that_came_later_keep_the_names_of_older_trials(changes, expected):
+    assert identity(replace(TRIAL, **changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "steps", "expected"),
+    [
+        (0.75, 600, 450),
+        (0.5, 4, 2),
+        (0.5, 3, 2),  # 1.5 is rounded to the even number
+        (0.34, 3, 1),
+        (0.001, 10, 1),  # after the first step
+        (0.999, 10, 9),  # before the last
+        (0.5, 2, 1),
+        (0.001, 2, 1),
+        (0.999, 2, 1),
+    ],
+)
+def test_statistics_are_frozen_at_a_whole_step_within_the_run(planned, share, steps, expected):
+    trial = planned(train__samples=32 * steps, train__freeze_statistics_at=share, train__freeze_decay=0.9)
+    assert (trial.steps, trial.frozen_from, trial.freeze_decay) == (steps, expected, 0.9)
+
+
+def test_statistics_cannot_be_frozen_within_one_step(planned):
+    with pytest.raises(SettingsError, match=r"^train\.freeze_statistics_at needs at least 2 steps, got 1$"):
+        planned(train__samples=32, train__freeze_statistics_at=0.5)
+
+
+def test_where_nothing_is_frozen_the_decay_of_frozen_averages_is_no_matter(planned):
+    assert planned(train__freeze_decay=0.5) == planned()
+    assert (planned().frozen_from, planned().freeze_decay) == (None, None)
+
+
+def test_a_fault_of_training_is_part_of_the_trial_and_one_at_inference_is_not(planned):
+    assert planned(fault={"name": "sorted"}) == replace(planned(), fault="sorted")
+    assert (
+        planned(fault={"name": "slow", "decay": 0.9999}) == planned(fault={"name": "nan_pass"}) == planned()
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "frozen_from", "kept"),
+    [
+        ((4,), None, (1, 2, 3, 4)),
+        ((1, 1024), None, (1, 2, 4, 7, 12, 23, 44, 82, 155, 290, 545, 1024)),
+        ((1, 1024), 700, (1, 2, 4, 7, 12, 23, 44, 82, 155, 290, 545, 700, 1024)),
+        ((1, 1024), 290, (1, 2, 4, 7, 12, 23, 44, 82, 155, 290, 545, 1024)),
+        ((500, 1024), 700, (1, 2, 4, 7, 12, 23, 44, 82, 155, 290, 500, 545, 700, 1024)),
+    ],
+)
+def test_the_checkpoint_whose_averages_are_frozen_is_kept(steps, frozen_from, kept):
+    # A default curve to 1,024 has twelve steps, even in their logarithm: 1024^(k / 11).
+    assert kept_steps(steps, frozen_from) == kept
+
+
+def test_a_trial_whose_frozen_checkpoint_is_missing_is_not_trained(tmp_path):
+    folder = Folder(tmp_path)
+    for step in kept_steps((1, 1024)):
+        folder.checkpoint(step).parent.mkdir(exist_ok=True)
+        folder.checkpoint(step).touch()
+    assert is_trained(folder, (1, 1024))
+    assert not is_trained(folder, (1, 1024), 700)
+    folder.checkpoint(700).touch()
+    assert is_trained(folder, (1, 1024), 700)
+
+
+ASKED = Wanted((1, 5), (None, 0.9, 0.99), 32, 90, 323, explain=True, samples=64)
+
+
+def clue(kind, name, decay, split="test", **changes):
+    images = {"test_probe": 90, "train_probe": 323}.get(split, 360)
+    way = {"eval_batch_size": 32, "images": images, "samples": 64}
+    values = {"metric": "rmse", "value": 0.5, "standard_error": 0.1, "time_ms": 0, "drill": "", "step": 5}
+    return Clue(**{**values, **way, "split": split, "decay": decay, "kind": kind, "name": name, **changes})
+
+
+def explained(decay, **changes):
+    """One clue of each kind that explaining a gap leaves."""
+    causes = [clue("cause", "lag", decay, split, **changes) for split in ("train_probe", "test")]
+    return [*causes, clue("sign", "at_start", decay, metric="", **changes)]
+
+
+def kinds(decay, drill=""):
+    return {
+        ("cause", "lag", "train_probe", decay, drill),
+        ("cause", "lag", "test", decay, drill),
+        ("sign", "at_start", "test", decay, drill),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, kinds(0.9) | kinds(0.99)),
+        ({"decays": (None,)}, set()),
+        ({"explain": False}, set()),
+        (
+            {"explain": False, "decays": (None, 0.9), "remedies": ("mixed",)},
+            {("remedy", "mixed", "test", 0.9, "")},
+        ),
+        (
+            {"explain": False, "decays": (None, 0.9), "attribution": "population"},
+            {("layer population", "all", "test_probe", 0.9, "")},
+        ),
+        (
+            {"explain": False, "decays": (None, 0.9), "attribution": "batch", "final": "train"},
+            {("layer batch", "all", "train_probe", 0.9, "")},
+        ),
+        (
+            {"decays": (None, 0.9), "fault": Slow(name="slow", decay=0.9999)},
+            kinds(0.9) | kinds(0.9, "slow 0.9999"),
+        ),
+        ({"decays": (None, 0.9), "fault": Plain(name="sorted")}, kinds(0.9)),
+    ],
+)
+def test_the_clues_that_a_job_wants(changes, expected):
+    listed = list(replace(ASKED, **changes).clues())
+    assert set(listed) == expected
+    assert len(listed) == len(expected)
+
+
+BOTH = explained(0.9) + explained(0.99)
+
+
+@pytest.mark.parametrize(
+    ("clues", "left"),
+    [
+        ([], kinds(0.9) | kinds(0.99)),
+        (BOTH, set()),
+        (explained(0.9), kinds(0.99)),
+        (BOTH[1:], {("cause", "lag", "train_probe", 0.9, "")}),
+        (explained(0.9) + explained(0.99, samples=32), kinds(0.99)),
+        (explained(0.9) + explained(0.99, eval_batch_size=8), kinds(0.99)),
+        (explained(0.9) + explained(0.99, drill="nan_pass"), kinds(0.99)),
+        ([*BOTH[1:], replace(BOTH[0], images=64)], {("cause", "lag", "train_probe", 0.9, "")}),
+        # Other causes and signs do not stand for the one that is looked for.
+        ([replace(own, name="other") for own in BOTH], kinds(0.9) | kinds(0.99)),
+        # Nor does a clue that no decay plays a part in, but for the same thing.
+        ([*explained(0.9), replace(BOTH[0], decay=None, name="bias")], kinds(0.99)),
+    ],
+)
+def test_what_is_left_to_explain(clues, left):
+    assert unexplained(clues, ASKED) == left
+
+
+def test_a_remedy_without_a_decay_serves_all_of_them():
+    asked = replace(ASKED, explain=False, remedies=("population n64", "mixed"))
+    free, bound = clue("remedy", "population n64", None), clue("remedy", "mixed", 0.9)
+    missing = {("remedy", "mixed", "test", 0.99, "")}
+    assert unexplained([free, bound], asked) == missing
+    assert unexplained([free, bound, replace(bound, decay=0.99)], asked) == set()
+    assert unexplained([bound, replace(bound, decay=0.99)], asked) == {
+        ("remedy", "population n64", "test", decay, "") for decay in (0.9, 0.99)
+    }
+    # Of other samples, another way to come to inference, another split: it serves none.
+    for other in ({"samples": 32}, {"drill": "nan_pass"}, {"split": "train"}):
+        assert len(unexplained([replace(free, **other), bound], asked)) == 3
+
+
+def test_a_fault_is_explained_beside_the_healthy_model():
+    asked = replace(ASKED, decays=(None, 0.9), fault=Plain(name="nan_pass"))
+    assert unexplained(explained(0.9), asked) == kinds(0.9, "nan_pass")
+    assert unexplained(explained(0.9) + explained(0.9, drill="nan_pass"), asked) == set()
+
+
+def test_a_clue_is_named_whatever_its_metric():
+    own = clue("remedy", "mixed", 0.9, drill="nan_pass")
+    assert clue_of(own) == clue_of(replace(own, metric="loss_gap", value=7.0))
+    assert clue_of(own) == ("remedy", "mixed", "test", 0.9, "nan_pass")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (True, None, ())),
+        ({"measure": {"explain": False}}, (False, None, ())),
+        (
+            {
+                "measure": {
+                    "attribution": "batch",
+                    "remedy": ["mixed", "population"],
+                    "population_samples": 16,
+                }
+            },
+            (True, "batch", ("mixed", "population n16")),
+        ),
+        (
+            {"measure": {"attribution": "batch", "remedy": ["mixed"]}, "norm": {"name": "none"}},
+            (False, None, ()),
+        ),
+        (
+            {"measure": {"attribution": "population", "remedy": ["mixed"]}, "task__freeze": True},
+            (False, None, ()),
+        ),
+    ],
+)
+def test_only_moving_statistics_that_are_trained_are_explained(settings, changes, expected):
+    chosen = settings(**changes)
+    own = wanted(chosen, SOURCE, plan(chosen, SOURCE, "cpu"))
+    assert (own.explain, own.attribution, own.remedies) == expected

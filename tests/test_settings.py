@@ -3,7 +3,9 @@
 import pytest
 
 from bnlab.compose import compose
+from bnlab.science.remedies import REMEDIES, remedy
 from bnlab.settings import SettingsError
+from bnlab.settings.faults import CHOSEN, TRAINED, drill, trained_fault
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,79 @@ from bnlab.settings import SettingsError
         (["norm=group", "norm.gamma_initializer=onez"], "norm.gamma_initializer must be 'zeros', 'ones'"),
         (["measure.drills=[lost]"], "measure.drills must be"),
         (["task.widths=[]"], "task.widths"),
+        (
+            ["fault=slow", "norm=group"],
+            "fault=slow needs moving statistics that are trained, got norm=group and task.freeze=false",
+        ),
+        (
+            ["fault=sorted", "norm=none"],
+            "fault=sorted needs moving statistics that are trained, got norm=none",
+        ),
+        (["fault=hot", "norm=layer"], "fault=hot needs moving statistics that are trained, got norm=layer"),
+        (["fault=nan_pass", "task.freeze=true"], "got norm=batch and task.freeze=true"),
+        (
+            ["fault=bessel", "phase=true"],
+            "fault=bessel is made at inference and needs phase false, got phase=[True]",
+        ),
+        (
+            ["fault=hot", "train.schedule=cosine"],
+            "fault=hot sets batch_size=1 or train.schedule=constant; leave both to it, got batch_size=32 and "
+            "train.schedule=cosine",
+        ),
+        (
+            ["fault=batch_of_one", "batch_size=32"],
+            "fault=batch_of_one sets batch_size=1 or train.schedule=constant; leave both to it, got "
+            "batch_size=32 and train.schedule=cosine",
+        ),
+        (["fault=sorted", "task=mnist_sequence"], "fault=sorted needs a classifier, got model sequence"),
+        (
+            ["fault=two_sources", "task=cifar_autoencoder"],
+            "fault=two_sources needs a classifier, got model autoencoder",
+        ),
+        (
+            ["fault=preprocessing", "task=mnist_autoencoder"],
+            "fault=preprocessing needs targets that are no pixels, got model autoencoder",
+        ),
+        *(
+            (
+                [f"fault={name}", "train.freeze_statistics_at=0.5"],
+                f"fault={name} trains with other statistics; set train.freeze_statistics_at=null",
+            )
+            for name in ("phase_false", "sorted", "two_sources")
+        ),
+        (["fault=slow", "fault.decay=1"], "fault.decay must lie in [0, 1), got 1"),
+        (["fault=epsilon", "fault.epsilon=0"], "fault.epsilon must be greater than 0, got 0"),
+        (
+            ["fault=weights_averaged", "fault.checkpoints=1"],
+            "fault.checkpoints must be greater than or equal to 2, got 1",
+        ),
+        (["fault=dummy_pass", "fault.passes=0"], "fault.passes must be greater than or equal to 1, got 0"),
+        (["fault=phase_true", "fault.batch=0"], "fault.batch must be greater than or equal to 1, got 0"),
+        (["fault=bessel", "+fault.passes=2"], "fault.passes is not a setting of fault=bessel; remove it"),
+        (["fault.name=lost"], "fault Input tag 'lost' found using 'name' does not match any of the"),
+        (["train.freeze_statistics_at=0"], "train.freeze_statistics_at must be greater than 0, got 0"),
+        (["train.freeze_statistics_at=1"], "train.freeze_statistics_at must be less than 1, got 1"),
+        (
+            ["train.freeze_statistics_at=0.5", "norm=group"],
+            "train.freeze_statistics_at needs moving statistics that are trained, got norm=group and "
+            "task.freeze=false",
+        ),
+        (["norm=batch_frozen", "task.freeze=true"], "got norm=batch and task.freeze=true"),
+        (["train.freeze_decay=1"], "train.freeze_decay must lie in [0, 1), got 1"),
+        (["measure.attribution=layer"], "measure.attribution must be 'batch' or 'population', got 'layer'"),
+        (["measure.population_samples=15"], "measure.population_samples must be greater than or equal to 16"),
+        (["measure.remedy=[cure]"], "measure.remedy must be 'population', 'zero_debias', 'best_decay'"),
+        (["measure.remedy_samples=15"], "measure.remedy_samples must be greater than or equal to 16, got 15"),
+        (["measure.remedy_batch=[2,1]"], "measure.remedy_batch must be greater than or equal to 2, got 1"),
+        (
+            ["measure.remedy_batch=[null,256]", "measure.remedy_samples=[128,4096]"],
+            "measure.remedy_batch must not exceed the samples of any remedy, got 256 of 128",
+        ),
+        *(
+            ([f"fault={name}", "norm=batch_renorm"], f"fault={name} is made of averaged variances")
+            for name in ("dummy_pass", "nan_pass", "bessel", "half_precision")
+        ),
+        (["measure.remedy_batch=[]"], "measure.remedy_batch must have at least one value"),
     ],
 )
 def test_a_value_out_of_range_is_refused_in_one_line(overrides, message):
@@ -72,6 +147,8 @@ def test_a_value_out_of_range_is_refused_in_one_line(overrides, message):
         (["batch_size=2,8"], "add --multirun"),
         (["norm.groups=4"], "norm.groups is a setting of norm=group, not of the chosen one; remove it"),
         (["norm=none", "norm.epsilon=1e-5"], "norm.epsilon is a setting of norm=batch and norm=ghost"),
+        (["fault=slowly"], "fault=slowly is not an option; did you mean 'slow'?"),
+        (["train.freeze_at=0.5"], "train.freeze_at is not a setting; did you mean 'train.freeze_"),
         (["norm.epsilom=1e-5"], "norm.epsilom is not a setting of any normalizer; did you mean 'epsilon'?"),
     ],
 )
@@ -111,3 +188,72 @@ def test_decay_and_phase_take_one_value_or_a_list_and_drop_repeats():
     [many] = compose(["decay=[0.9,0.5,0.9]", "phase=[true,false]"]).settings
     assert (one.decay, one.phase) == ((0.5,), (False,))
     assert (many.decay, many.phase) == ((0.9, 0.5), (True, False))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        ([], ()),
+        (["measure.remedy=[mixed,zero_debias,mixed]"], ("mixed", "zero_debias")),
+        (["measure.remedy=population"], ("population n4096",)),
+        (["measure.remedy=population", "measure.population_samples=512"], ("population n512",)),
+        (
+            ["measure.remedy=[eval_norm,population,best_decay]", "measure.remedy_samples=[256,null]"],
+            ("eval_norm", "population n256", "population n4096", "best_decay"),
+        ),
+        (
+            [
+                "measure.remedy=population",
+                "measure.remedy_samples=[100,1000]",
+                "measure.remedy_batch=[null,2,32]",
+            ],
+            (
+                "population n100",
+                "population n100 b2",
+                "population n100 b32",
+                "population n1000",
+                "population n1000 b2",
+                "population n1000 b32",
+            ),
+        ),
+        # What is given as a number and what stands for it are one.
+        (["measure.remedy=population", "measure.remedy_samples=[null,4096]"], ("population n4096",)),
+        # Options of a remedy that is not asked for are no remedies.
+        (["measure.remedy=test_statistics", "measure.remedy_batch=[2,4]"], ("test_statistics",)),
+    ],
+)
+def test_remedies_are_named_with_their_options(overrides, names):
+    [settings] = compose(overrides).settings
+    assert settings.measure.remedies == names
+
+
+def test_every_remedy_that_may_be_asked_for_is_there():
+    [settings] = compose([f"measure.remedy=[{','.join(REMEDIES)}]", "measure.remedy_batch=[null,2]"]).settings
+    found = [remedy(name) for name in settings.measure.remedies]
+    assert {own.func for own in found} == set(REMEDIES.values())
+    assert [own.keywords for own in found[:2]] == [{"samples": 4096}, {"samples": 4096, "batch": 2}]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], ""),
+        (["fault=not_updated"], "not_updated"),
+        (["fault=slow"], "slow 0.9999"),
+        (["fault=slow", "fault.decay=0.99999999"], "slow 0.99999999"),
+        (["fault=epsilon"], "epsilon 1e-05"),
+        (["fault=weights_averaged", "fault.checkpoints=5"], "weights_averaged 5"),
+        (["fault=dummy_pass", "fault.passes=1234567"], "dummy_pass 1234567"),
+        (["fault=phase_true"], "phase_true 2"),
+        *(([f"fault={name}"], "") for name in (*TRAINED, *CHOSEN)),
+    ],
+)
+def test_faults_at_inference_are_drills_named_with_their_option(overrides, name):
+    [settings] = compose(overrides).settings
+    assert drill(settings.fault) == name
+
+
+@pytest.mark.parametrize("name", ["none", *TRAINED, *CHOSEN, "not_restored"])
+def test_only_what_no_other_setting_says_is_a_fault_of_the_trial(name):
+    [settings] = compose([f"fault={name}"]).settings
+    assert trained_fault(settings.fault) == (name if name in TRAINED else "")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bnlab.files import replacing, write_json
-from bnlab.records import Reading, Trial
+from bnlab.records import CLUES, Clue, Reading, Trial
 from bnlab.store import Folder, Status, trial_folder
 
 NAN = float("nan")
@@ -38,6 +38,22 @@ PHASE_TRUE = replace(
     decay=None,
     **{field.name: NAN for field in fields(Reading) if "_gap" in field.name},
 )
+CLUE = Clue(
+    step=7,
+    split="test",
+    decay=0.1 + 0.2,
+    drill="slow 0.9999",
+    kind="layer population",
+    name='block/norm, the "second"',
+    metric="rmse",
+    value=-5e-324,
+    standard_error=NAN,
+    eval_batch_size=8,
+    images=90,
+    samples=4096,
+    time_ms=1_790_000_000_123,
+)
+FREE = replace(CLUE, decay=None, drill="", metric="", value=math.inf, standard_error=1 / 3)
 TRIAL = Trial(
     task="mnist",
     data="mnist",
@@ -171,3 +187,94 @@ def test_clearing_forgets_everything(folder):
         folder.clear()
     assert [path.name for path in folder.path.iterdir()] == ["lock"]
     assert Folder(folder.path).readings() == []
+
+
+def test_clues_come_back_to_the_last_bit(folder):
+    folder.write_clues([CLUE, FREE])
+    assert [exact(clue) for clue in folder.clues()] == [exact(CLUE), exact(FREE)]
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 2 / 3, 1e300, math.inf, -math.inf, NAN, float(np.float32(0.1))])
+def test_any_float_of_a_clue_comes_back(folder, value):
+    folder.write_clues([replace(CLUE, value=value, standard_error=value)])
+    [clue] = folder.clues()
+    assert [repr(clue.value), repr(clue.standard_error)] == [repr(value)] * 2
+
+
+def test_clues_of_every_kind_are_told_apart(folder):
+    folder.write_clues([replace(CLUE, kind=kind) for kind in CLUES])
+    assert [clue.kind for clue in folder.clues()] == list(CLUES)
+    assert len({clue.key for clue in folder.clues()}) == len(CLUES)
+
+
+def test_a_clue_is_replaced_by_a_new_one_of_its_key_alone():
+    assert replace(CLUE, value=1.0, standard_error=2.0, time_ms=0).key == CLUE.key
+    changes = {
+        "step": 8,
+        "split": "train",
+        "decay": None,
+        "drill": "",
+        "kind": "alone population",
+        "name": "other",
+        "metric": "loss",
+        "eval_batch_size": 9,
+        "images": 91,
+        "samples": 4097,
+    }
+    assert {field.name for field in fields(Clue)} == {*changes, "value", "standard_error", "time_ms"}
+    assert all(replace(CLUE, **{name: value}).key != CLUE.key for name, value in changes.items())
+
+
+def test_a_trial_nobody_explained_has_no_clues(folder):
+    assert folder.clues() == []
+
+
+def test_writing_clues_replaces_the_table_and_leaves_the_readings(folder):
+    folder.write_readings([READING])
+    folder.write_clues([CLUE, CLUE])
+    folder.write_clues([FREE])
+    assert [exact(clue) for clue in folder.clues()] == [exact(FREE)]
+    assert [exact(reading) for reading in folder.readings()] == [exact(READING)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda table: table[:-7],  # torn
+        lambda table: table.replace(b"4096", b"4097", 1),  # a digit is another
+        lambda table: table + table.splitlines(keepends=True)[1],
+        lambda table: b"\xff" + table,
+        lambda table: b"",
+    ],
+    ids=["torn", "changed", "a row too many", "no text", "empty"],
+)
+def test_a_damaged_table_of_clues_counts_for_nothing_and_is_set_aside(folder, damage):
+    folder.write_clues([CLUE, FREE])
+    path = folder.path / "clues.csv"
+    path.write_bytes(damage(path.read_bytes()))
+    assert folder.clues() == []
+    folder.write_clues([FREE])
+    assert [exact(clue) for clue in folder.clues()] == [exact(FREE)]
+    assert folder.damaged() == ["clues.csv.damaged"]
+
+
+def test_clearing_forgets_clues(folder):
+    folder.write_clues([CLUE])
+    folder.clear()
+    assert folder.clues() == []
+
+
+def test_a_trial_with_frozen_statistics_and_a_fault_comes_back_equal(folder):
+    own = replace(TRIAL, frozen_from=4, freeze_decay=0.1 + 0.2, fault="sorted", details=(("dropout", 0.5),))
+    folder.write_trial(own, {"cpu": "a processor"})
+    assert folder.trial() == own
+
+
+def test_a_trial_of_before_there_were_faults_comes_back(folder):
+    folder.write_trial(TRIAL, {"cpu": "a processor"})
+    path = folder.path / "trial.json"
+    record = json.loads(path.read_text())
+    for later in ("frozen_from", "freeze_decay", "fault"):
+        del record["trial"][later]
+    write_json(path, record)
+    assert folder.trial() == TRIAL

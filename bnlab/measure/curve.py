@@ -13,7 +13,7 @@ from bnlab.checkpoint import chain, restore
 from bnlab.data import Images
 from bnlab.measure.deployments import needed_decays
 from bnlab.measure.drills import DRILLS, restored
-from bnlab.measure.evaluate import Evaluator
+from bnlab.measure.evaluate import Evaluator, Known, content
 from bnlab.measure.patient import Patient
 from bnlab.measure.splits import Split, probes, whole
 from bnlab.measure.trained import Trained
@@ -33,7 +33,12 @@ class NotFinite(Exception):
 
 
 def measure(
-    trial: Trial, images: Images, folder: Folder, wanted: Wanted, decays: Sequence[float | None]
+    trial: Trial,
+    images: Images,
+    folder: Folder,
+    wanted: Wanted,
+    decays: Sequence[float | None],
+    known: Known | None = None,
 ) -> Iterator[Reading]:
     """Read a trial's curves from its checkpoints, restored one after another into one new model.
 
@@ -43,11 +48,13 @@ def measure(
         folder: its checkpoints and tape.
         wanted: steps, probes, evaluation batch size and drills.
         decays: those to measure; None (phase true) among them, because gaps are taken against it.
+        known: gets the scores of the last step, for whoever explains them.
 
     Yields:
         Readings on both probes at each wanted step, and on the whole final split at the last.
     """
-    reader = _Reader(trial, images, folder, wanted)
+    known = {} if known is None else known
+    reader = _Reader(trial, images, folder, wanted, known)
     fixed_images = probes(trial, images, wanted)
     fixed = [decay for decay in decays if decay is not None]
     moving = None
@@ -56,6 +63,7 @@ def measure(
         moving = (moving or MovingStatistics(tape.columns, fixed)).advance(tape)
         if step not in wanted.steps:
             continue
+        known.clear()  # other weights
         restore(checkpoint, reader.model)
         final = [whole(trial, images, wanted)] if step == wanted.steps[-1] else []
         for split in (*fixed_images, *final):
@@ -65,7 +73,8 @@ def measure(
 class _Reader:
     """Reads a trial's model, whichever checkpoint it holds, on any split."""
 
-    def __init__(self, trial: Trial, images: Images, folder: Folder, wanted: Wanted) -> None:
+    def __init__(self, trial: Trial, images: Images, folder: Folder, wanted: Wanted, known: Known) -> None:
+        self._known = known
         self._trial, self._images, self._folder, self._wanted = trial, images, folder, wanted
         self.model = models.build(trial)
         self._evaluator = Evaluator(trial, self.model, wanted.eval_batch_size)
@@ -77,6 +86,7 @@ class _Reader:
         if not np.isfinite(batch.rmse):
             # The loss of the last step is that of the weights before it: only here does it show.
             raise NotFinite(f"the outputs at step {step} are not finite; try a lower train.learning_rate")
+        self._known[split.name, b""] = batch
         yield _reading(common, True, None, batch, _NO_GAP)
         for decay, scores in self._under(split, moving):
             yield _reading(common, False, decay, scores, gap(scores, batch, size))
@@ -88,10 +98,11 @@ class _Reader:
     def _under(self, split: Split, moving: MovingStatistics) -> Iterator[tuple[float, Scores]]:
         statistics = {decay: moving.at(decay) for decay in moving.decays}
         # A model without moving statistics has one and the same value at every decay: measured once.
-        distinct = {_bytes(fixed): fixed for fixed in statistics.values()}
+        distinct = {content(fixed): fixed for fixed in statistics.values()}
         given = self._evaluator.with_fixed(split.x, list(distinct.values()))
         scores = {key: self._scores(split, own) for key, own in zip(distinct, given, strict=True)}
-        yield from ((decay, scores[_bytes(fixed)]) for decay, fixed in statistics.items())
+        self._known |= {(split.name, key): own for key, own in scores.items()}
+        yield from ((decay, scores[content(fixed)]) for decay, fixed in statistics.items())
 
     def _drilled(self, split: Split, moving: MovingStatistics) -> Iterator[tuple[str, float, Scores]]:
         """Restore the model in every wanted way, and see what it then gives at inference."""
@@ -129,10 +140,6 @@ class _Reader:
             "images": len(split.x),
             "constant_rmse": split.constant_rmse,
         }
-
-
-def _bytes(statistics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> bytes:
-    return b"".join(part.tobytes() for pair in statistics.values() for part in pair)
 
 
 def _reading(

@@ -18,7 +18,8 @@ import tensorflow as tf
 
 from bnlab import models
 from bnlab.records import Trial
-from bnlab.science.probe import Fixed, normalization_layers, put_statistics
+from bnlab.science.probe import normalization_layers, put_statistics
+from bnlab.science.sources import Fixed
 from bnlab.text import export_statistics, import_statistics
 
 # Another framework's epsilon: PyTorch's and Flax's, where Keras has 1e-3.

@@ -18,9 +18,13 @@ from bnlab import models
 from bnlab.records import Trial
 from bnlab.science.moments import Moments, merged
 from bnlab.science.norms import in_training
-from bnlab.science.probe import Batch, Blend, Fixed, Note, outputs, probe, switched_layers
+from bnlab.science.probe import Note, outputs, probe, switched_layers
+from bnlab.science.scores import Scores
+from bnlab.science.sources import Batch, Blend, Fixed
 
 Tensor: TypeAlias = Any
+# (split, statistics as `content` names them) -> scores: what was evaluated once need not be again.
+Known: TypeAlias = dict[tuple[str, bytes], Scores]
 # Images per graph call: enough to keep the convolutions busy, few enough for the caches.
 _CALL = 512
 # Outputs under several sets of statistics that are held at once: many of a classifier, few of an autoencoder.
@@ -199,6 +203,11 @@ class Evaluator:
         pixels = tf.cast(images, tf.float32) / 255.0
         # Equal draws for equal calls: the noise of a latent is the same in both phases.
         return models.network_inputs(self._trial, pixels, draw=-1 - call)
+
+
+def content(statistics: Fixed) -> bytes:
+    """Name statistics by what they are in float32, as they are evaluated; nothing stands for phase true."""
+    return b"".join(np.asarray(part, np.float32).tobytes() for own in statistics.values() for part in own)
 
 
 def _cut(model: keras.Model) -> tuple[Callable[[Tensor], Tensor], keras.Model]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from bnlab.data import Images
 from bnlab.measure.causes import causes
 from bnlab.measure.deployments import needed_decays
+from bnlab.measure.evaluate import Known
 from bnlab.measure.layers import layers
 from bnlab.measure.patient import Patient
 from bnlab.measure.remedies import remedies
@@ -20,7 +21,12 @@ from bnlab.store import Folder
 
 
 def explain(
-    trial: Trial, images: Images, folder: Folder, wanted: Wanted, missing: Collection[tuple]
+    trial: Trial,
+    images: Images,
+    folder: Folder,
+    wanted: Wanted,
+    missing: Collection[tuple],
+    known: Known | None = None,
 ) -> Iterator[Clue]:
     """Explain what is missing; nothing is written, and the model, its checkpoint and tape stay as they are.
 
@@ -30,6 +36,7 @@ def explain(
         folder: its checkpoints and tape; only read.
         wanted: what a job wants to know.
         missing: of `wanted.clues()`, those that are not there yet.
+        known: what `measure` gave it to know of the healthy model at this step.
 
     Yields:
         Clues of every kind that something is missing of.
@@ -40,7 +47,8 @@ def explain(
     for drill in wanted.deployments:
         own = [(kind, name) for kind, name, _, _, how in missing if how == drill]
         if own:
-            yield from _explained(Patient(trained, drill, decays), splits, wanted, dict.fromkeys(own))
+            patient = Patient(trained, drill, decays, None if drill else known)
+            yield from _explained(patient, splits, wanted, dict.fromkeys(own))
 
 
 def _explained(
@@ -50,8 +58,9 @@ def _explained(
     if kinds & {"cause", "sign"}:
         for name in ("train_probe", wanted.final):
             yield from causes(patient, splits[name])
-        yield from distances(patient, final)
         yield from signs(patient, final)
+    if kinds & {"cause", "layer"}:
+        yield from distances(patient, final)
     if "layer" in kinds:
         yield from layers(patient, splits[wanted.probe], wanted.attribution or "batch")
     yield from remedies(patient, final, [name for kind, name in missing if kind == "remedy"])

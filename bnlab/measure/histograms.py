@@ -18,7 +18,8 @@ from bnlab.plan import Wanted
 from bnlab.records import Trial
 from bnlab.science.histogram import LayerHistogram, block, histogram
 from bnlab.science.norms import in_training
-from bnlab.science.probe import Batch, outputs
+from bnlab.science.probe import outputs
+from bnlab.science.sources import Batch
 from bnlab.science.tape import MovingStatistics
 from bnlab.store import Folder
 

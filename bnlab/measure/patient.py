@@ -9,6 +9,7 @@ import numpy as np
 
 from bnlab import models
 from bnlab.measure.deployments import Deployment, deployed
+from bnlab.measure.evaluate import Known, content
 from bnlab.measure.populations import Populations
 from bnlab.measure.splits import Split
 from bnlab.measure.trained import Layers, Trained
@@ -25,16 +26,19 @@ class Patient:
         trained: the model, its tape, its data.
         drill: the fault at inference, or empty.
         decays: of the moving statistics.
+        known: scores of this very model that were taken before.
     """
 
-    def __init__(self, trained: Trained, drill: str, decays: Sequence[float]) -> None:
+    def __init__(
+        self, trained: Trained, drill: str, decays: Sequence[float], known: Known | None = None
+    ) -> None:
         """Bring the model to inference at each decay."""
         self.trained, self.drill = trained, drill
         self.deployments = {decay: deployed(trained, decay, drill) for decay in decays}
         [self._evaluator, *_] = [own.evaluator for own in self.deployments.values()]
         self.populations = Populations(trained, self._evaluator)
         self._pixels: dict[str, np.ndarray] = {}
-        self._scores: dict[tuple[str, bytes], Scores] = {}
+        self._scores: Known = dict(known or {})
 
     @property
     def layers(self) -> list[str]:
@@ -65,7 +69,7 @@ class Patient:
 
     def under(self, split: Split, sets: Sequence[Layers]) -> list[Scores]:
         """Score a split under each of several fixed statistics."""
-        keys = [(split.name, _bytes(own)) for own in sets]
+        keys = [(split.name, content(own)) for own in sets]
         new = {key: own for key, own in zip(keys, sets, strict=True) if key not in self._scores}
         given = self._evaluator.with_fixed(self.pixels(split), list(new.values()))
         for key, outputs in zip(new, given, strict=True):
@@ -121,8 +125,3 @@ class Patient:
             samples=self.trained.wanted.samples,
             time_ms=time.time_ns() // 1_000_000,
         )
-
-
-def _bytes(statistics: Layers) -> bytes:
-    # As they are evaluated: what is equal in float32 is evaluated once.
-    return b"".join(np.asarray(part, np.float32).tobytes() for own in statistics.values() for part in own)

@@ -72,7 +72,8 @@ _DISTANCES = ("mean_shift", "log_variance", "kl")
 def start_share_of(statistics: Moments, population: Moments) -> float:
     """Fit the share of the start in statistics: s = (1 - a) population + a start, by least squares.
 
-    Means count in population deviations, variances in population variances.
+    Means count in population deviations, variances in population variances. NaN where statistics are not
+    finite, and where start and population are one.
 
     >>> half = Moments(np.array([2.0]), np.array([5.0]))
     >>> start_share_of(half, Moments(np.array([4.0]), np.array([9.0])))
@@ -88,7 +89,8 @@ def start_share_of(statistics: Moments, population: Moments) -> float:
     )
     # A channel that is always zero has no scale to measure by.
     known = np.tile(population.variance > 1e-12, 2)
-    return float((seen[known] @ whole[known]) / (whole[known] @ whole[known]))
+    with np.errstate(invalid="ignore"):
+        return float((seen[known] @ whole[known]) / (whole[known] @ whole[known]))
 
 
 def _of_the_data(patient: Patient, split: Split) -> dict[str, float]:

@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         with _one_line():
             sweep, readings = track.read_sweep(store, options.sweep)
             histograms = track.read_histograms(store, sweep) if options.histograms else {}
-            _write(options, sweep, readings, histograms)
+            clues = track.read_clues(store, sweep)
+            _write(options, sweep, readings, histograms, clues)
     except (track.TrackingError, ReportError, OSError) as error:
         print(f"bnlab: {said(error)}", file=sys.stderr)
         return 2
@@ -58,12 +59,18 @@ def _one_line() -> Iterator[None]:
         raise ReportError(f"no report can be made of what is stored: {reason}") from error
 
 
-def _write(options: argparse.Namespace, sweep: Sweep, readings: pd.DataFrame, histograms: Histograms) -> None:
+def _write(
+    options: argparse.Namespace,
+    sweep: Sweep,
+    readings: pd.DataFrame,
+    histograms: Histograms,
+    clues: pd.DataFrame,
+) -> None:
     from bnlab.report.pdf import write
 
-    print(write(sweep, readings, options.out or _place(sweep.name), histograms))
+    print(write(sweep, readings, options.out or _place(sweep.name), histograms, clues))
     if options.csv:
-        _write_tables(options.csv, sweep, readings)
+        _write_tables(options.csv, sweep, readings, clues)
 
 
 def _place(name: str) -> Path:
@@ -79,18 +86,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--experiment", default="bnlab", help="MLflow experiment (default bnlab)")
     parser.add_argument("--sweep", help="a sweep's name or run id (default: the latest)")
     parser.add_argument("--out", type=Path, help="file to write (default reports/<sweep>.pdf)")
-    parser.add_argument("--csv", type=Path, help="also write all cells here, and restore drills beside it")
+    parser.add_argument(
+        "--csv", type=Path, help="also write all cells here, restore drills and clues beside it"
+    )
     parser.add_argument("--histograms", action="store_true", help="append the histograms that trials have")
     return parser
 
 
-def _write_tables(path: Path, sweep: Sweep, readings: pd.DataFrame) -> None:
-    from bnlab.report.numbers import drills, rows, tables
+def _write_tables(path: Path, sweep: Sweep, readings: pd.DataFrame, clues: pd.DataFrame) -> None:
+    from bnlab.report.numbers import drills, tables
 
-    drilled = drills.drilled(rows.tidy(readings))
+    drilled = drills.drilled(drills.restores(readings, sweep.faults))
     written = {path: tables.cells(readings, sweep.decays)}
     if len(drilled):
         written[path.with_name(f"{path.stem}-drills.csv")] = drilled
+    if len(clues):
+        written[path.with_name(f"{path.stem}-clues.csv")] = clues
     path.parent.mkdir(parents=True, exist_ok=True)
     for place, table in written.items():
         table.to_csv(place, index=False)

@@ -17,8 +17,9 @@ from matplotlib.ft2font import FT2Font
 
 from bnlab.files import replacing
 from bnlab.records import Failure, Sweep
-from bnlab.report import pages, sheets
+from bnlab.report import explained, pages, sheets
 from bnlab.report.numbers import arrival, best, decays, drills, tables
+from bnlab.report.numbers.clues import NO_CLUES, tidied
 from bnlab.report.numbers.rows import base, called, final_name, tidy
 from bnlab.report.numbers.sizes import sizes
 from bnlab.report.numbers.tables import duration, typeset
@@ -41,7 +42,13 @@ _LONGEST = 4000
 TEMPLATE = Path(__file__).with_name("template.typ")
 
 
-def write(sweep: Sweep, readings: pd.DataFrame, path: Path, histograms: Histograms = NONE) -> Path:
+def write(
+    sweep: Sweep,
+    readings: pd.DataFrame,
+    path: Path,
+    histograms: Histograms = NONE,
+    clues: pd.DataFrame = NO_CLUES,
+) -> Path:
     """The report of one sweep, whole or not there at all; the same rows give the same bytes.
 
     Args:
@@ -49,12 +56,13 @@ def write(sweep: Sweep, readings: pd.DataFrame, path: Path, histograms: Histogra
         readings: stored rows; with none, the report says why.
         path: where the PDF goes; its folder is made.
         histograms: trial -> its histograms, for an appendix.
+        clues: stored ones, for the pages that explain the gaps.
 
     Returns:
         The path.
 
     """
-    content = compiled(document(sweep, readings, histograms), _moment(sweep.started))
+    content = compiled(document(sweep, readings, histograms, clues), _moment(sweep.started))
     with replacing(path) as file:
         file.write(content)
     return path
@@ -72,16 +80,22 @@ def compiled(content: Mapping[str, Any], moment: datetime) -> bytes:
     )
 
 
-def document(sweep: Sweep, readings: pd.DataFrame, histograms: Histograms = NONE) -> dict[str, Any]:
+def document(
+    sweep: Sweep, readings: pd.DataFrame, histograms: Histograms = NONE, clues: pd.DataFrame = NO_CLUES
+) -> dict[str, Any]:
     """All that the report shows: strings for the words and tables, SVG for the pictures.
 
     Where each decay would have a line or a column, a few stand for many.
     """
-    rows = _legible(tidy(readings))
+    every = _legible(tidy(readings))
+    sweep = replace(sweep, faults=tuple((fault, trial, _text(drill)) for fault, trial, drill in sweep.faults))
+    table, rows = _legible(tidied(clues, every)), drills.restores(every, sweep.faults)
     few = decays.thinned(rows)
     thin = replace(sweep, decays=tuple(decays.shown(sweep.decays).tolist()))
     told = _words(sweep, rows) | _numbers(thin, few) | _questions(sweep, few) | _curve(rows)
-    return _printable(told) | _pictures(sweep, rows, histograms)
+    told |= explained.told(sweep, every, table)
+    drawn = _pictures(sweep, rows, histograms) | _shown(explained.drawn(sweep, every, table))
+    return _printable(told) | drawn
 
 
 def _words(sweep: Sweep, rows: pd.DataFrame) -> dict[str, Any]:
@@ -171,6 +185,10 @@ def _pictures(sweep: Sweep, rows: pd.DataFrame, histograms: Histograms) -> dict[
         "heatmaps": [*heatmaps(few, "rmse"), *heatmaps(few, "accuracy")],
         "histograms": list(_appendix(rows, histograms)),
     }
+    return _shown(drawn)
+
+
+def _shown(drawn: Mapping[str, Sequence[Picture]]) -> dict[str, Any]:
     return {place: [_told(picture) for picture in pictures] for place, pictures in drawn.items()}
 
 
@@ -208,7 +226,8 @@ def _moment(started: str) -> datetime:
 
 
 def _legible(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(**{name: rows[name].map(_text) for name in ("task", "norm", "source", "drill")})
+    names = [name for name in ("task", "norm", "source", "drill", "name") if name in rows]
+    return rows.assign(**{name: rows[name].map(_text) for name in names})
 
 
 def _printable(content: Any) -> Any:  # noqa: ANN401

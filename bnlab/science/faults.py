@@ -77,7 +77,9 @@ def _halves(updates: np.ndarray, decay: float) -> Moments:
     kept, taken = np.float16(decay), np.float16(1 - decay)
     channels = updates.shape[1] // 2
     average = np.repeat([START_MEAN, START_VARIANCE], channels).astype(np.float16)
-    with np.errstate(over="ignore"):  # beyond 65,504 float16 is infinite
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # beyond 65,504 float16 is infinite, and 0 times it NaN
         for row in updates.astype(np.float16):
             average = average * kept + row * taken
     return Moments(*np.split(average.astype(np.float64), 2))

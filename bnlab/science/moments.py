@@ -92,8 +92,8 @@ def distance(statistics: Moments, reference: Moments, epsilon: float) -> Distanc
     """
     variance = np.asarray(statistics.variance, np.float64) + epsilon
     true = np.asarray(reference.variance, np.float64) + epsilon
-    shift = np.asarray(statistics.mean, np.float64) - reference.mean
     with np.errstate(invalid="ignore", over="ignore"):  # statistics may be infinite: then the distance is
+        shift = np.asarray(statistics.mean, np.float64) - reference.mean
         logs = np.log(variance / true)
         kl = (logs + (true + shift**2) / variance - 1) / 2
         root = float(np.sqrt(np.mean(shift**2 / true)))

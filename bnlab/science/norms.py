@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import keras
 from keras import ops
 
-from bnlab.science.probe import Batch
+from bnlab.science.sources import Batch
 
 Layer: TypeAlias = Any  # a Keras layer; Keras has no types
 Tensor: TypeAlias = Any

@@ -113,7 +113,7 @@ def test_statistics(case: Case) -> Cure:
     """Re-estimate population statistics on the evaluated inputs themselves: transductive.
 
     Estimates the population at inference. The one remedy here against a shift of the inputs; it needs them
-    all beforehand, so it ranks apart. Wu & Johnson, arXiv 2105.07576, section 5.2 and table 4.
+    all beforehand, so it ranks apart. Wu & Johnson, arXiv 2105.07576, section 5 and table 4.
     """
     return Cure(case.of_test())
 
@@ -122,8 +122,8 @@ def mixed(case: Case) -> Cure:
     """Mix each image's own moments into the moving ones, with the weight that is best on held-out images.
 
     Estimates nothing: it gives inference back some of the dependence on the image that training had. Works a
-    little at small training batches. Summers & Dinneen, arXiv 1906.03548, section 3.2. Chosen among
-    `WEIGHTS`, 0 among them.
+    little at small training batches. Summers & Dinneen, arXiv 1906.03548, "inference example weighing".
+    Chosen among `WEIGHTS`, 0 among them.
     """
     return _best(case, [Cure(case.moving, weight) for weight in WEIGHTS])
 
@@ -138,8 +138,8 @@ def eval_norm(case: Case) -> Cure:
 
     exact for one layer of independent images, so a mixture of weight 1/n with the *mean batch moments* - not
     with the population's. Works at small training batches, where this image made much of its own statistics.
-    The idea is EvalNorm's (Singh & Shrivastava, arXiv 1904.06031, section 4), which fits its weights by
-    gradient descent; here they follow from the batch size.
+    The idea is EvalNorm's (Singh & Shrivastava, arXiv 1904.06031), which fits such weights to training
+    batches; here they follow from the batch size.
     """
     means = case.average(case.in_batches(case.samples, case.batch_size))
     return Cure(means, 1 / case.batch_size)
@@ -167,7 +167,7 @@ def remedy(name: str) -> Remedy:
     """Find a remedy by its name and options: `population n1000 b32` takes 1,000 samples in batches of 32.
 
     Raises:
-        ValueError: there is no such remedy.
+        ValueError: there is no such remedy, or no such option.
 
     >>> remedy("population n1000 b32").keywords
     {'samples': 1000, 'batch': 32}
@@ -175,6 +175,10 @@ def remedy(name: str) -> Remedy:
     word, *options = name.split()
     if word not in REMEDIES:
         raise ValueError(f"a remedy must be one of {', '.join(REMEDIES)}, got {name!r}")
-    given = {found[1]: int(found[2]) for option in options if (found := re.fullmatch(r"([nb])(\d+)", option))}
-    keywords = {key: given[sign] for sign, key in (("n", "samples"), ("b", "batch")) if sign in given}
-    return partial(REMEDIES[word], **keywords)
+    given = [found for option in options if (found := re.fullmatch(r"([nb])(\d+)", option))]
+    if len(given) < len(options) or (options and word != "population"):
+        raise ValueError(f"options must be like n1000 and b32, and are of population alone, got {name!r}")
+    return partial(REMEDIES[word], **{_OPTIONS[found[1]]: int(found[2]) for found in given})
+
+
+_OPTIONS = {"n": "samples", "b": "batch"}

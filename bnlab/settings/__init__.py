@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from bnlab.settings.faults import CHOSEN, HEALTHY, TRAINED, Fault, drill
+from bnlab.settings.faults import CHOSEN, HEALTHY, OF_VARIANCES, TRAINED, Fault, drill
 from bnlab.settings.groups import Data, Device, Measure, Report, Task, Track, Train
 from bnlab.settings.messages import SettingsError, nearest, one_line, short
 from bnlab.settings.norms import Norm
@@ -92,6 +92,11 @@ class Settings(Group):
             raise ValueError(
                 f"fault={name} needs moving statistics that are trained, got norm={self.norm.name} and "
                 f"task.freeze={str(self.task.freeze).lower()}"
+            )
+        if self.norm.name == "batch_renorm" and name in OF_VARIANCES:
+            raise ValueError(
+                f"fault={name} is made of averaged variances, and norm=batch_renorm averages deviations; "
+                "take norm=batch"
             )
         if drill(self.fault) and False not in self.phase:
             raise ValueError(f"fault={name} is made at inference and needs phase false, got phase=[True]")

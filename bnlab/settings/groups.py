@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from bnlab.records import DETAILS
-from bnlab.settings.types import Decay, Group, InOrder, Many, OneOrMore, Positive
+from bnlab.settings.types import Decay, Group, InOrder, Many, OneOrMore, Positive, distinct
 
 # Pixels along an image's side.
 _SIDES = {"mnist": 28, "cifar": 32}
@@ -123,6 +123,16 @@ class Measure(Group):
     remedy_samples: OneOrMore[Annotated[int, Field(ge=16)] | None] = (None,)
     remedy_batch: OneOrMore[Annotated[int, Field(ge=2)] | None] = (None,)
 
+    @model_validator(mode="after")
+    def _samples_fill_a_batch(self) -> Measure:
+        samples = min(given or self.population_samples for given in self.remedy_samples)
+        batch = max((given for given in self.remedy_batch if given), default=0)
+        if batch > samples:
+            raise ValueError(
+                f"measure.remedy_batch must not exceed the samples of any remedy, got {batch} of {samples}"
+            )
+        return self
+
     @property
     def remedies(self) -> tuple[str, ...]:
         """Name every remedy that is asked for, `population` with its options: once for each combination."""
@@ -131,9 +141,8 @@ class Measure(Group):
             "population" + (f" n{samples or self.population_samples}") + (f" b{batch}" if batch else "")
             for samples, batch in sizes
         ]
-        return tuple(
-            name for remedy in self.remedy for name in (each if remedy == "population" else [remedy])
-        )
+        names = (name for remedy in self.remedy for name in (each if remedy == "population" else [remedy]))
+        return distinct(tuple(names))
 
 
 class Track(Group):

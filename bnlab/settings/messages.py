@@ -68,5 +68,5 @@ def _described(error: Any, keys: Sequence[str]) -> str:  # noqa: ANN401
 
 
 def _without_tag(location: tuple) -> tuple:
-    """Drop the normalizer's name that pydantic puts into the path of its options."""
-    return (location[0], *location[2:]) if location[:1] == ("norm",) else location
+    """Drop the name that pydantic puts into the path of a normalizer's or fault's options."""
+    return (location[0], *location[2:]) if location[:1] in (("norm",), ("fault",)) else location

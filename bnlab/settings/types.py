@@ -11,7 +11,8 @@ def _listed(value: Any) -> Any:  # noqa: ANN401
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _distinct(values: tuple) -> tuple:
+def distinct(values: tuple) -> tuple:
+    """Drop repeats."""
     return tuple(dict.fromkeys(values))
 
 
@@ -29,7 +30,7 @@ OneOrMore: TypeAlias = Annotated[
     tuple[Item, ...],
     BeforeValidator(lambda value: tuple(_listed(value))),
     Field(min_length=1),
-    AfterValidator(_distinct),
+    AfterValidator(distinct),
 ]
 # One value or a list; their order and repeats count.
 InOrder: TypeAlias = Annotated[
@@ -39,7 +40,7 @@ InOrder: TypeAlias = Annotated[
 Many: TypeAlias = Annotated[
     tuple[Item, ...],
     BeforeValidator(lambda value: tuple(_listed(value))),
-    AfterValidator(_distinct),
+    AfterValidator(distinct),
 ]
 
 

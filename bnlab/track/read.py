@@ -94,9 +94,18 @@ def _clues(
         for clue in clues
         if made_so(clue, way) and clue.samples == sweep.samples
         if clue.decay in (None, *sweep.decays) and clue.drill in ("", *sweep.drills)
-        if clue.kind != "remedy" or clue.name in sweep.remedies
+        if _wanted(clue, sweep)
     ]
     return _after_trial(identity, params, tags, pd.DataFrame(asked), sweep)
+
+
+def _wanted(clue: Clue, sweep: Sweep) -> bool:
+    """Keep the kinds that this sweep asked for; a shared trial may hold clues that others wanted."""
+    kind, _, target = clue.kind.partition(" ")
+    if kind == "remedy":
+        return clue.name in sweep.remedies
+    asked = sweep.explained if kind in ("cause", "sign") else bool(sweep.attribution)
+    return asked and target in ("", sweep.attribution)
 
 
 def _histograms(store: Store, run: Run) -> list[LayerHistogram]:

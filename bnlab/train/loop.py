@@ -15,7 +15,7 @@ from bnlab.checkpoint import moving_statistics
 from bnlab.data import Images
 from bnlab.data.feed import fed
 from bnlab.records import Trial
-from bnlab.science.probe import Fixed
+from bnlab.science.sources import Fixed
 from bnlab.stop import Stopped
 from bnlab.store import Folder
 from bnlab.train.optimizer import optimizer

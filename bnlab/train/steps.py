@@ -19,7 +19,8 @@ from bnlab.data import Images
 from bnlab.data.feed import sources
 from bnlab.records import Trial
 from bnlab.science.norms import in_training
-from bnlab.science.probe import Fixed, Note, normalization_layers, probe, switched_layers
+from bnlab.science.probe import Note, normalization_layers, probe, switched_layers
+from bnlab.science.sources import Fixed
 from bnlab.science.tape import START_MEAN, START_VARIANCE, Column
 
 Tensor: TypeAlias = Any

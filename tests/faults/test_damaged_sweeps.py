@@ -21,9 +21,10 @@ COUNTED = [
 
 
 @pytest.fixture(scope="module")
-def stored(run_line, tiny, tmp_path_factory):
+def stored(run_line, tiny, already_trained, tmp_path_factory):
     """A stored sweep that tests may damage, with a table of histograms: its folder."""
     folder = tmp_path_factory.mktemp("stored")
+    already_trained(folder, "batch", "group")
     assert run_line(folder, "-m", "name=tiny", "norm=batch,group", "report.pdf=false", *tiny) == 0
     found(folder, READINGS).with_name(HISTOGRAMS).write_text(histograms_table(COUNTED))
     return folder

@@ -84,7 +84,8 @@ def test_every_failure_is_told_everywhere_and_only_those_are_tried_again(tmp_pat
     assert {p: p.stat().st_mtime_ns for p in finished} == finished
 
 
-def test_a_trial_under_way_elsewhere_is_not_cleared(tmp_path, run_line, tiny, capsys):
+def test_a_trial_under_way_elsewhere_is_not_cleared(tmp_path, run_line, tiny, already_trained, capsys):
+    already_trained(tmp_path, "batch")
     assert run_line(tmp_path, "report.pdf=false", *tiny) == 0
     [trial] = (tmp_path / "runs" / "trials").iterdir()
     before = kept(tmp_path)
@@ -97,7 +98,8 @@ def test_a_trial_under_way_elsewhere_is_not_cleared(tmp_path, run_line, tiny, ca
     assert kept(tmp_path) == before
 
 
-def test_nothing_is_cleared_where_one_trial_is_under_way_elsewhere(tmp_path, run_line, tiny):
+def test_nothing_is_cleared_where_one_trial_is_under_way_elsewhere(tmp_path, run_line, tiny, already_trained):
+    already_trained(tmp_path, "batch", "group")
     arguments = ["-m", "norm=batch,group", "report.pdf=false", *tiny]
     assert run_line(tmp_path, *arguments) == 0
     before = kept(tmp_path)

@@ -57,9 +57,10 @@ def sweep(tiny):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, run_line, sweep):
+def undisturbed(tmp_path_factory, run_line, sweep, already_trained):
     """What a database holds after the same sweep without a server."""
     folder = tmp_path_factory.mktemp("undisturbed")
+    already_trained(folder, "batch", "group")
     assert run_line(folder, *sweep) == 0
     return held(folder / "runs" / "mlflow.db")
 
@@ -99,8 +100,9 @@ def test_killed_in_the_middle_of_a_sweep_and_back_it_holds_everything_once(
     assert held(server.database) == undisturbed
 
 
-def test_four_that_send_at_once_lose_and_double_nothing(server, tmp_path, run_line, tiny):
+def test_four_that_send_at_once_lose_and_double_nothing(server, tmp_path, run_line, tiny, already_trained):
     """Four sweeps in one folder, each with a trial of its own and one in common, sent by four processes."""
+    already_trained(tmp_path, "batch")
     dead = [
         "track.uri=http://127.0.0.1:9",
         "track.experiment=many",

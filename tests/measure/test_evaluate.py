@@ -10,7 +10,8 @@ from bnlab.data.sequences import sequences
 from bnlab.measure import evaluate
 from bnlab.measure.evaluate import Evaluator
 from bnlab.science.moments import Moments
-from bnlab.science.probe import Batch, normalization_layers, probe
+from bnlab.science.probe import normalization_layers, probe
+from bnlab.science.sources import Batch
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from bnlab.closing import show_failures, show_gaps
+from bnlab.closing import show_answers, show_failures, show_gaps
 from bnlab.records import Failure
+from bnlab.report.__main__ import _write_tables
+from tests.report import clued
 
 
 @pytest.fixture
@@ -53,3 +55,61 @@ def test_a_failure_says_what_tells_its_trial_apart():
     failure = Failure("aaaa", "mnist", "batch", 32, 0, "it stopped", "dropout 0.5")
     show_failures(Console(file=text, width=100), [failure])
     assert text.getvalue() == "failed: mnist batch b32 s0 dropout 0.5: it stopped\n"
+
+
+@pytest.fixture
+def answered(swept):
+    def show(readings, clues, **sweep):
+        text = io.StringIO()
+        show_answers(Console(file=text, width=200), swept(readings, **sweep), readings, clues)
+        return [line for line in text.getvalue().splitlines() if "still holds" not in line]
+
+    return show
+
+
+def test_clues_are_told_in_a_line_for_each_of_the_worst_gaps_and_one_for_remedies(answered, made):
+    rows = made(norms=("batch",), sizes=(128,))
+    (row,) = clued.trials(rows)
+    clues = clued.table(
+        clued.causes(row, {"lag": 0.2, "noise": 0.014}),
+        clued.causes(row, {"lag": 0.022, "noise": 0.0}, decay=0.9),
+        clued.remedy(row, "population n4096", 0.0107, decay=0.999),
+        clued.remedy(row, "test_statistics", 0.0),
+    )
+    assert answered(rows, clues) == [
+        "mnist batch b128, decay 0.999: gap +0.2140 ± 0.0030 = "
+        "lag +0.2000 ± 0.0020 and noise +0.0140 ± 0.0020",
+        "mnist batch b128, decay 0.9: gap +0.0220 ± 0.0020 = lag +0.0220 ± 0.0020",
+        "remedies: mnist: population n4096 closes 95 % of +0.2140 at batch size 128, decay 0.999",
+    ]
+    assert answered(rows, pd.DataFrame()) == []
+
+
+def test_at_most_three_gaps_are_explained(answered, made):
+    rows = made(norms=("batch",), sizes=(2, 8, 32, 128), decays=(0.9,))
+    assert (
+        len(
+            answered(
+                rows, clued.table(*(clued.causes(row, {"lag": 0.1}, decay=0.9) for row in clued.trials(rows)))
+            )
+        )
+        == 3
+    )
+
+
+def test_faults_are_no_drills(answered, made, drilled):
+    rows = drilled(made(norms=("batch",), sizes=(128,)), {"nan": 0.5})
+    trial = rows["trial"].iloc[0]
+    assert len(answered(rows, pd.DataFrame())) == 1
+    assert answered(rows, pd.DataFrame(), faults=(("nan", trial, "nan"),)) == []
+
+
+def test_clues_have_a_table_of_their_own(made, swept, tmp_path, capsys):
+    rows = made(norms=("batch",), sizes=(128,))
+    clues = clued.table(clued.causes(clued.trials(rows)[0], {"lag": 0.2}))
+    _write_tables(tmp_path / "cells.csv", swept(rows), rows, clues)
+    _write_tables(tmp_path / "none" / "cells.csv", swept(rows), rows, pd.DataFrame())
+    written = pd.read_csv(tmp_path / "cells-clues.csv")
+    assert written[["name", "value", "decay"]].to_numpy().tolist() == [["lag", 0.2, 0.999]]
+    assert [path.name for path in (tmp_path / "none").iterdir()] == ["cells.csv"]
+    assert len(capsys.readouterr().out.splitlines()) == 3

@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import shutil
@@ -8,10 +9,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import typst
+from pypdf import PdfReader
 
 from bnlab.report import pdf
 from bnlab.report.numbers import tables
 from bnlab.report.pdf import write
+from tests.report import clued
 
 NASTY = '#panic("x") $ _ * <b> -- @ref \\u{41} ~ // 実'
 SHOWN = NASTY.replace("実", "\\u{5b9f}")
@@ -155,6 +158,51 @@ def test_any_sweep_makes_a_report(made, swept, variant):
     )
     assert warnings == []
     assert content.startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_clues_and_faults_make_pages(made, drilled, swept, seeds):
+    long = "cifar, dropout 0.5, deviation 0.001, steps 1600"
+    rows = drilled(
+        made(tasks=("mnist", long), sizes=(2, 128), seeds=seeds), {"nan": float("nan"), "hot": 0.3}
+    )
+    own = [row for row in clued.trials(rows) if row["norm"] == "batch"]
+    clues = clued.table(
+        *(
+            clued.causes(row, {"lag": 0.2, "noise": -0.1}, drill=drill)
+            for row in own
+            for drill in ("", "nan")
+        ),
+        *(clued.layers(row, {f"layer_{n}_{'x' * 20}": 0.01 for n in range(19)}, 0.001) for row in own),
+        *(clued.remedy(row, name, 0.01) for row in own for name in ("mixed", "test_statistics")),
+        *(
+            clued.signs(row, {"kl": value}, drill=drill)
+            for row in own
+            for drill, value in (("", 0), ("nan", 9))
+        ),
+    )
+    faults = tuple((name, row["trial"], name) for name in ("nan", "hot") for row in own)
+    shown = pdf.document(swept(rows, faults=faults), rows, clues=clues)
+    content, warnings = typst.compile_with_warnings(
+        pdf.TEMPLATE.read_bytes(),
+        format="pdf",
+        sys_inputs={"document": json.dumps(shown)},
+        ignore_system_fonts=True,
+        pdf_standards=["ua-1"],
+    )
+    assert warnings == []
+    text = " ".join("".join(page.extract_text() for page in PdfReader(io.BytesIO(content)).pages).split())
+    heads = [
+        "Has the average arrived?",
+        "Where the gap comes from",
+        "Which layers",
+        "What closes it",
+        "Field guide",
+    ]
+    places = [text.index(head) for head in [*heads, "Where the gap lives"]]
+    assert places == sorted(places)
+    assert "Restore drills" not in text
+    assert "not a number" in text
 
 
 def test_several_seeds_get_a_table_of_their_means(made, swept):

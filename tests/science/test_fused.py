@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 from bnlab.science.fused import normalized
-from bnlab.science.probe import Batch, probe
+from bnlab.science.probe import probe
 from bnlab.science.reference import backward, batch_moments, forward
+from bnlab.science.sources import Batch
 
 EPSILON = 1e-3
 SHAPES = {"images": (4, 5, 6, 3), "pairs": (2, 3), "sequences": (4, 7, 3), "large": (64, 14, 14, 3)}

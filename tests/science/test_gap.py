@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import sem
 
-from bnlab.science.gap import gap, paired_standard_error
+from bnlab.science.gap import METRICS, contrast, gap, paired_standard_error
 from bnlab.science.scores import Scores
 
 
@@ -99,3 +99,46 @@ def test_regressors_have_no_accuracy_gap():
     ]
     assert math.isnan(value)
     assert math.isnan(error)
+
+
+def test_a_contrast_of_three_by_hand():
+    # Losses 4, 8 and 2, 2 against 1, 1: halves less the third are 2, 4, of mean 3 and standard error
+    # sqrt(2 / 1 * (1 + 1)) / 2. RMSE 2, 4 and 1: slopes 1/4, 1/8 and 1/2 of squares 4, 4; 16, 16; 0, 2 are
+    # shares 1, 1; 2, 2; 0, 1: 1.5 less those are 1.5 and .5, of standard error sqrt(2 * (1/4 + 1/4)) / 2.
+    terms = [
+        (0.5, scores([4.0, 4.0], correct=[1, 1], losses=[4, 8])),
+        (0.5, scores([16.0, 16.0], correct=[1, 0], losses=[2, 2])),
+        (-1.0, scores([0.0, 2.0], correct=[0, 0], losses=[1, 1])),
+    ]
+    found = contrast(terms, 1)
+    assert found["loss"] == (3.0, 1.0)
+    assert found["rmse"] == pytest.approx((0.5 * 2 + 0.5 * 4 - 1, 0.5), rel=1e-15)
+    assert found["accuracy"] == (0.75, 0.25)  # 1 and .5
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_a_contrast_of_two_is_the_gap(batch_size):
+    rng = np.random.default_rng(0)
+    one, other = (scores(rng.gamma(2, 1, 40), correct=rng.integers(0, 2, 40)) for _ in range(2))
+    found, expected = contrast([(1.0, one), (-1.0, other)], batch_size), gap(one, other, batch_size)
+    assert found == expected
+    # And by what a gap is: a difference of metrics, and the error of paired losses.
+    assert [found[name].value for name in METRICS] == [
+        getattr(one, name) - getattr(other, name) for name in METRICS
+    ]
+    paired = paired_standard_error(one.losses - other.losses, batch_size)
+    assert found["loss"].standard_error == paired
+
+
+def test_contrasts_of_a_telescope_add_up():
+    rng = np.random.default_rng(1)
+    first, second, third = (scores(rng.gamma(2, 1, 40), correct=rng.integers(0, 2, 40)) for _ in range(3))
+    whole = gap(first, third, 2)
+    for name in METRICS:
+        total = gap(first, second, 2)[name].value + gap(second, third, 2)[name].value
+        assert total == pytest.approx(whole[name].value, abs=2.0**-50)  # three roundings of numbers below 4
+
+
+def test_a_contrast_of_what_cancels_is_nothing():
+    same = scores([0.25, 1.0, 4.0], losses=[1, 2, 4])
+    assert set(contrast([(0.5, same), (0.5, same), (-1.0, same)], 1).values()) == {(0.0, 0.0)}

@@ -6,7 +6,8 @@ import pytest
 from keras import layers
 
 from bnlab.science.norms import NORMS, in_training, ramp
-from bnlab.science.probe import Batch, outputs, own_statistics, probe, put_statistics
+from bnlab.science.probe import outputs, own_statistics, probe, put_statistics
+from bnlab.science.sources import Batch
 from bnlab.science.tape import Column, MovingStatistics, Tape
 
 RENORM = {"r_max": 3.0, "d_max": 5.0, "momentum": 0.9, "warm_up": 0.1, "r_ramp": 0.5, "d_ramp": 0.3}

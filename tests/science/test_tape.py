@@ -66,3 +66,82 @@ def test_a_model_without_batch_normalization_has_no_statistics():
 def test_a_decay_that_was_not_carried_is_an_error(tape):
     with pytest.raises(ValueError, match="not in tuple"):
         MovingStatistics(tape.columns, [0.5]).at(0.9)
+
+
+def test_what_is_left_of_the_start_is_taken_out_by_hand(tape):
+    # once at 0.5 has weights 1/4 and 1/2, and 1/4 of the start: 110 / 4 + 210 / 2 = 132.5, over 3/4 of all;
+    # twice has four updates, and 1/16 of the start: 0 in its mean of 181.25, 1 in its variance of 182.25.
+    moving = MovingStatistics(tape.columns, [0.9, 0.5]).advance(tape)
+    mean, variance = moving.debiased(0.5)["once"]
+    close = {"rtol": 2.0**-50}  # a few float64 roundings; both weights are exact in float32
+    np.testing.assert_allclose(mean, [132.5 / 0.75, 133.25 / 0.75], **close)
+    np.testing.assert_allclose(variance, [(112 / 4 + 212 / 2) / 0.75, (113 / 4 + 213 / 2) / 0.75], **close)
+    twice = np.concatenate(moving.debiased(0.5)["twice"])
+    np.testing.assert_allclose(twice, [181.25 * 16 / 15, (182.25 - 1 / 16) * 16 / 15], **close)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9, 0.999])
+def test_of_equal_moments_nothing_else_is_left(decay):
+    columns = (Column("norm", 0, 1),)
+    moving = MovingStatistics(columns, [decay]).advance(Tape(columns, np.full((7, 2), 3, np.float32)))
+    # Seven products, the start and their sums are rounded at 2^-53 of at most 3; what is left of the average
+    # is divided by 1 - decay at least.
+    bound = 9 * 3 * 2.0**-53 / (1 - decay)
+    np.testing.assert_allclose(np.concatenate(moving.debiased(decay)["norm"]), 3, rtol=0, atol=bound)
+
+
+def test_the_start_is_taken_out_of_an_average_of_deviations():
+    # With epsilon 1 deviations sqrt(variance + 1) of 2 and 3 are averaged: (2 / 4 + 3 / 2) / (3 / 4) = 8 / 3.
+    # The average of deviations starts at 1 as that of variances does; of it 1/4 is left, and taken out.
+    columns = (Column("norm", 0, 1, epsilon=1.0),)
+    moving = MovingStatistics(columns, [0.5]).advance(Tape(columns, np.float32([[4, 3], [8, 8]])))
+    mean, variance = moving.debiased(0.5)["norm"]
+    np.testing.assert_allclose(mean, [(4 / 4 + 8 / 2) / 0.75], rtol=2.0**-50)
+    np.testing.assert_allclose(variance, [(8 / 3) ** 2 - 1], rtol=2.0**-49)
+
+
+def test_statistics_that_were_never_updated_hold_nothing_but_their_start(tape):
+    with pytest.raises(ValueError, match="undefined before the first update, got 0 updates"):
+        MovingStatistics(tape.columns, [0.5]).debiased(0.5)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_row_of_nan_is_no_update(tape, place):
+    still = Tape(tape.columns, np.insert(tape.moments, place, np.nan, axis=0))
+    for layer in ("once", "twice"):
+        assert still.updates(layer).tolist() == tape.updates(layer).tolist()
+    # At 0.5 every product and sum of these numbers is exact in float64.
+    moved, expected = (MovingStatistics(tape.columns, [0.5]).advance(own).at(0.5) for own in (still, tape))
+    assert np.array_equal(moved["twice"], expected["twice"])
+    assert np.array_equal(moved["once"], expected["once"])
+
+
+def test_one_layer_may_go_without_an_update_where_another_has_one(tape):
+    moments = tape.moments.copy()
+    moments[0, 2:6] = np.nan  # `once` in the first step
+    moments[1, 6:] = np.nan  # the second call of `twice` in the second step
+    own = Tape(tape.columns, moments)
+    assert own.updates("once").tolist() == [[210, 211, 212, 213]]
+    assert own.updates("twice").tolist() == [[100, 101], [120, 121], [200, 201]]
+
+
+def test_nan_in_some_channels_is_an_update_that_poisons_those(tape):
+    moments = tape.moments.copy()
+    moments[1, 2] = np.nan  # mean of the first channel of `once`
+    own = Tape(tape.columns, moments)
+    moving = MovingStatistics(tape.columns, [0.5]).advance(own)
+    assert len(own.updates("once")) == moving.updates["once"] == 2
+    mean, variance = moving.at(0.5)["once"]
+    assert [np.isnan(mean).tolist(), np.isnan(variance).tolist()] == [[True, False], [False, False]]
+
+
+def test_updates_are_counted_layer_by_layer_over_all_stretches(tape):
+    moving = MovingStatistics(tape.columns, [0.5])
+    assert moving.updates == {"twice": 0, "once": 0}
+    moving.advance(tape)
+    assert moving.updates == {"twice": 4, "once": 2}
+    moving.advance(Tape(tape.columns, np.full((5, 8), np.nan, np.float32)))
+    assert moving.updates == {"twice": 4, "once": 2}
+    moments = tape.moments.copy()
+    moments[:, 2:6] = np.nan
+    assert moving.advance(Tape(tape.columns, moments)).updates == {"twice": 8, "once": 2}

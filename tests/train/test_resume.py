@@ -114,14 +114,24 @@ def at(*steps):
 DRAWN = {"details": (("dropout", 0.5),), "optimizer": "adam", "momentum": None}
 
 
-@pytest.mark.parametrize("changes", [{}, DRAWN], ids=["sgd", "adam with dropout"])
+@pytest.fixture(scope="module", params=[{}, DRAWN], ids=["sgd", "adam with dropout"])
+def own(trial, request):
+    return replace(trial, **request.param)
+
+
+@pytest.fixture(scope="module")
+def whole(own, trained, tmp_path_factory):
+    """The trial that nobody stops, one step per call: only to be read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_CALL_IMAGES", 8)
+        return trained(own, tmp_path_factory.mktemp("whole") / "trial", (1, 3, 6))
+
+
 @pytest.mark.parametrize("stops", [(1,), (2,), (4,), (2, 4, 5)])
 def test_stopped_anywhere_it_goes_on_and_leaves_the_very_same_files(
-    trial, trained, tmp_path, monkeypatch, stops, changes
+    own, whole, trained, tmp_path, monkeypatch, stops
 ):
     monkeypatch.setattr(loop, "_CALL_IMAGES", 8)  # one step per call
-    own = replace(trial, **changes)
-    whole = trained(own, tmp_path / "whole" / "trial", (1, 3, 6))
     for step in stops:
         with pytest.raises(Stopped, match=f"^training stopped at step {step}$"):
             trained(own, tmp_path / "stopped" / "trial", (1, 3, 6), at(step))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from bnlab.report.numbers.rows import METRICS, final, natural, tidy
@@ -17,6 +19,17 @@ MEANINGS = {
     "other_epsilon": "restored into a model with another epsilon (1e-5)",
 }
 """What each drill does, in the order in which they are told; an unknown one comes last, by its name."""
+
+
+def restores(readings: pd.DataFrame, faults: Iterable[tuple[str, str, str]]) -> pd.DataFrame:
+    """Tidy readings without those of faults at inference, which are no restores.
+
+    Args:
+        readings: stored rows.
+        faults: (fault, trial, drill), as a sweep knows them.
+    """
+    rows = tidy(readings)
+    return rows[~rows["drill"].isin({drill for _, _, drill in faults if drill})].reset_index(drop=True)
 
 
 def drilled(readings: pd.DataFrame) -> pd.DataFrame:
