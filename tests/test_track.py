@@ -251,7 +251,13 @@ CLUES = [
     clue("cause", "noise", decay=0.9),
 ]
 EXPLAINED = replace(FINISHED, clues=CLUES, samples=128)
-ASKING = {"samples": 128, "remedies": ("population n128", "mixed"), "drills": ("slow 0.9999",)}
+ASKING = {
+    "samples": 128,
+    "explained": True,
+    "attribution": "batch",
+    "remedies": ("population n128", "mixed"),
+    "drills": ("slow 0.9999",),
+}
 
 
 def values(rows):
@@ -298,6 +304,9 @@ def test_clues_come_back_to_the_last_bit_with_their_trial_in_front(explained):
         ({"decays": (0.9,)}, lambda c: c.decay in (None, 0.9)),
         ({"remedies": ("mixed",)}, lambda c: c.kind != "remedy" or c.name == "mixed"),
         ({"samples": 256}, lambda c: False),
+        ({"explained": False}, lambda c: c.kind not in ("cause", "sign")),
+        ({"attribution": "population"}, lambda c: not c.kind.endswith(" batch")),
+        ({"attribution": ""}, lambda c: c.kind in ("cause", "sign", "remedy")),
         ({"samples": 0}, lambda c: False),
         ({"measured": {"0123456789ab": (4, 32, 64)}}, lambda c: c.split != "test_probe"),
         ({"measured": {"0123456789ab": (8, 64, 64)}}, lambda c: False),
@@ -378,7 +387,7 @@ def test_a_damaged_table_of_clues_is_named_in_one_line(store):
 
 def test_a_sweep_comes_back_with_its_faults_and_remedies(explained):
     faults = (("none", "0123456789ab", ""), ("slow", "0123456789ab", "slow 0.9999"))
-    asked = sweep(**ASKING, faults=faults, attribution="batch")
+    asked = sweep(**ASKING, faults=faults)
     track.log_sweep(explained, asked)
     assert track.read_sweep(explained)[0] == asked
 
@@ -387,7 +396,7 @@ def test_a_sweep_of_before_there_were_clues_is_still_read(store):
     """Its record lacks the fields, and its trials the table."""
     track.log_trial(store, FINISHED)
     run_id, asked = track.log_sweep(store, sweep()), sweep()
-    later = ("samples", "remedies", "attribution", "faults")
+    later = ("samples", "explained", "remedies", "attribution", "faults")
     old = {name: value for name, value in asdict(asked).items() if name not in later}
     store.client.log_text(run_id, json.dumps(old), "sweep.json")
     found, rows = track.read_sweep(store)

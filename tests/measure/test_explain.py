@@ -16,6 +16,7 @@ from bnlab.measure.splits import probes, whole
 from bnlab.measure.trained import Trained
 from bnlab.plan import unexplained
 from bnlab.science.remedies import DECAYS, REMEDIES
+from bnlab.science.scores import Scores
 from bnlab.settings.faults import Plain, WeightsAveraged, drill
 
 AVERAGED = WeightsAveraged(name="weights_averaged", checkpoints=2)
@@ -99,7 +100,7 @@ def test_healthy_clues_are_those_of_a_job_without_the_fault(trial, images, folde
     ("missing", "kinds"),
     [
         ({("cause", "lag", "test", 0.5, "")}, {"cause", "sign", "distance"}),
-        ({("layer population", "all", "test_probe", 0.5, "")}, {"layer", "alone", "left"}),
+        ({("layer population", "all", "test_probe", 0.5, "")}, {"layer", "alone", "left", "distance"}),
         ({("remedy", "population", "test", 0.5, "")}, {"remedy"}),
         (set(), set()),
     ],
@@ -118,3 +119,19 @@ def test_clues_say_how_they_were_made(clues):
     assert {clue.drill for clue in clues} == {"", "weights_averaged 2"}
     assert {clue.split for clue in clues if clue.kind == "cause"} == {"test", "train_probe"}
     assert {clue.split for clue in clues if clue.kind.startswith("layer")} == {"test_probe"}
+
+
+def test_what_was_read_before_is_not_evaluated_again_and_changes_no_clue(trial, images, folder, asked, clues):
+    known = {}
+    list(measure(trial, images, folder, asked, asked.decays, known))
+    assert {name for name, _ in known} == {"test", "test_probe", "train_probe"}
+    assert len(known) == 3 * 3
+    wanted = {row for row in asked.clues() if row[0] != "remedy"}
+    found = list(explain(trial, images, folder, asked, wanted, known))
+    values = {clue.key: (clue.value, clue.standard_error) for clue in clues}
+    for clue in found:
+        np.testing.assert_array_equal(values[clue.key], (clue.value, clue.standard_error))
+    # It is used: other scores in its place are believed.
+    fake = {key: Scores(own.squared + 1, own.correct, own.losses) for key, own in known.items()}
+    lag = [c for c in explain(trial, images, folder, asked, wanted, fake) if (c.name, c.drill) == ("lag", "")]
+    assert all(c.value > 0.1 for c in lag if c.metric == "rmse")
