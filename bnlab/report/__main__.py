@@ -95,13 +95,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _write_tables(path: Path, sweep: Sweep, readings: pd.DataFrame, clues: pd.DataFrame) -> None:
     from bnlab.report.numbers import drills, tables
+    from bnlab.report.numbers.clues import brief
 
     drilled = drills.drilled(drills.restores(readings, sweep.faults))
     written = {path: tables.cells(readings, sweep.decays)}
     if len(drilled):
         written[path.with_name(f"{path.stem}-drills.csv")] = drilled
     if len(clues):
-        written[path.with_name(f"{path.stem}-clues.csv")] = clues
+        written[path.with_name(f"{path.stem}-clues.csv")] = brief(clues)
     path.parent.mkdir(parents=True, exist_ok=True)
     for place, table in written.items():
         table.to_csv(place, index=False)

@@ -45,6 +45,12 @@ def tidied(clues: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     return table.assign(task=table["trial"].map(called).fillna(table["task"]), **finite)
 
 
+def brief(clues: pd.DataFrame) -> pd.DataFrame:
+    """What tells clues apart, and their numbers to six digits: a table that is handed round."""
+    table = clues[["task", "norm", "batch_size", "seed", *_KEY[1:], "value", "standard_error"]]
+    return table.assign(**{name: table[name].map("{:.6g}".format) for name in ("value", "standard_error")})
+
+
 def trained_with(faults: Iterable[Fault]) -> set[str]:
     """The trials that were trained with a fault."""
     return {trial for fault, trial, drill in faults if fault != HEALTHY and not drill}
