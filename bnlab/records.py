@@ -275,8 +275,12 @@ def variants(trials: Mapping[str, Trial]) -> dict[str, str]:
 _TOLD = ("task", "norm", "batch_size", "seed")
 
 
+# Said of those trials only that differ from the usual.
+_USUAL = {("fault", "none"), ("frozen_from", None), ("freeze_decay", None)}
+
+
 def _said(settings: Mapping[str, object], names: Iterable[str]) -> str:
-    shown = {name: settings.get(name) for name in names}
+    shown = {name: settings.get(name) for name in names if (name, settings.get(name)) not in _USUAL}
     return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in shown.items())
 
 

@@ -32,6 +32,15 @@ def test_details_and_options_tell_apart_too(trial):
     )
 
 
+def test_of_faults_and_frozen_statistics_only_those_that_are_there_are_told(trial):
+    others = {
+        "a": trial,
+        "b": replace(trial, fault="sorted"),
+        "c": replace(trial, frozen_from=3, freeze_decay=0.9),
+    }
+    assert variants(others) == {"a": "", "b": "fault sorted", "c": "frozen from 3, freeze decay 0.9"}
+
+
 def test_a_label_names_the_trial_and_what_tells_it_apart(trial):
     failure = Failure("0" * 12, "mnist", "batch", 8, 0, "broke", "learning rate 0.1")
     assert label(trial) == "mnist batch b8 s0"
