@@ -29,8 +29,8 @@ Known: TypeAlias = dict[tuple[str, bytes], Scores]
 _CALL = 512
 # Outputs under several sets of statistics that are held at once: many of a classifier, few of an autoencoder.
 _BYTES = 64 * 2**20
-# Parts of a population whose moments are merged in float64, at most.
-_PARTS = 64
+# Bytes of the widest layer's inputs, at once for population statistics; some three times as much is held.
+_AT_ONCE = 2**29
 # Draws of a latent's noise for fresh batches: none of them are those of an evaluation.
 _FRESH = 2**20
 
@@ -53,6 +53,12 @@ class Evaluator:
         self._batch = tf.function(self._with_batches)
         self._fixed = tf.function(self._with_fixed, reduce_retracing=True)
         self._blend = tf.function(self._with_blends, reduce_retracing=True)
+        self._seen = tf.function(self._noted_under)
+        found = switched_layers(model)
+        self._channels = {layer.name: layer.moving_mean.shape[0] for layer in found}
+        # Bytes that one image makes of the widest input of a normalization; a sequence is several frames.
+        frames = dict(trial.details).get("frames") or 1
+        self._widest = max((4 * frames * math.prod(layer.input.shape[1:]) for layer in found), default=0)
         self._noting: dict[tuple, Callable[..., dict]] = {}
 
     @property
@@ -120,15 +126,36 @@ class Evaluator:
         """Compute population statistics: layer by layer, earlier layers on population statistics already.
 
         All images are one batch, so each layer sees what those before it gave under the moments of all of
-        them. Moments of parts are merged in float64, in the full form E[var] + Var[mean].
+        them. Moments of parts are merged in float64, in the full form E[var] + Var[mean]. So many images
+        that they would fill the memory are passed once for each layer instead, in parts.
 
         Returns:
             layer -> moments, (channels,) each.
         """
-        # As many equal parts as leave no image out: float32 sums of millions of values would lose digits.
-        parts = math.gcd(len(images), _PARTS)
-        noted = self._notes(images, tf.constant(_FRESH), tf.constant(0.0), len(images), parts)
+        if len(images) * self._widest > _AT_ONCE:
+            return self._layer_by_layer(images)
+        # Each image is a part: a float32 sum of all their values would lose digits.
+        count = len(images)
+        noted = self._notes(images, tf.constant(_FRESH), tf.constant(0.0), count, count)
         return {layer: merged(Moments(mean, variance)) for layer, (mean, variance) in noted.items()}
+
+    def _layer_by_layer(self, images: np.ndarray) -> dict[str, Moments]:
+        """Compute population statistics with a pass for each layer: those before it are known then."""
+        firsts = range(0, len(images), _CALL)
+        counts = [len(images[first : first + _CALL]) for first in firsts]
+        found = {layer: Moments(np.zeros(n), np.ones(n)) for layer, n in self._channels.items()}
+        for layer in self._layers:
+            given = [_stacked([found[name]]) for name in self._layers]
+            seen = [
+                self._seen(images[first : first + _CALL], tf.constant(_FRESH + call), given)[layer]
+                for call, first in enumerate(firsts)
+            ]
+            # A layer that is called several times sees as much in each call.
+            means, variances = (np.concatenate(rows) for rows in zip(*seen, strict=True))
+            found[layer] = merged(
+                Moments(means, variances), list(np.repeat(counts, len(means) // len(counts)))
+            )
+        return found
 
     def of_another(self, images: np.ndarray, model: keras.Model) -> np.ndarray:
         """Compute what another model gives at inference, as it is, on the same inputs."""
@@ -175,6 +202,16 @@ class Evaluator:
 
         return tf.map_fn(given, weights, parallel_iterations=1)
 
+    def _noted_under(self, images: Tensor, call: Tensor, given: Sequence[tuple[Tensor, Tensor]]) -> dict:
+        """Collect what every layer sees where all are normalized by fixed statistics."""
+        fixed = {
+            layer: (mean[0], variance[0]) for layer, (mean, variance) in zip(self._layers, given, strict=True)
+        }
+        notes = list[Note]()
+        with probe(self._model, fixed, notes):
+            self._model(self._inputs(images, call), training=False)
+        return self._by_layer(notes)
+
     def _notes(self, images: np.ndarray, call: Tensor, share: Tensor, size: int, parts: int | None) -> dict:
         """Run `_noted`, compiled once for each number of images and their division."""
         # Not one function for all: TensorFlow warns of one that is traced again and again.
@@ -191,6 +228,9 @@ class Evaluator:
         clip = trained.clip if parts is None else (1.0, 0.0)
         with probe(self._model, Batch(count // size, clip=clip, parts=parts or 1), notes):
             self._model(self._inputs(images, call), training=False)
+        return self._by_layer(notes)
+
+    def _by_layer(self, notes: Sequence[Note]) -> dict[str, tuple[Tensor, ...]]:
         return {
             layer: tuple(
                 tf.concat([getattr(n, part) for n in notes if n.layer == layer], 0)

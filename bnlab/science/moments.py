@@ -6,6 +6,7 @@ variance of the means; an average of batch variances alone falls short of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,14 +19,15 @@ class Moments(NamedTuple):
     variance: np.ndarray
 
 
-def merged(batches: Moments) -> Moments:
-    """Merge moments of batches of equal size into those of all samples: var = E[var_B] + Var[mean_B].
+def merged(batches: Moments, counts: Sequence[int] | None = None) -> Moments:
+    """Merge moments of batches into those of all samples: var = E[var_B] + Var[mean_B].
 
     In this order nothing cancels (Chan, Golub & LeVeque, The American Statistician 1983), as it does in
     E[mean_B^2 + var_B] - E[mean_B]^2 of Wu & Johnson, arXiv 2105.07576, algorithm 1.
 
     Args:
         batches: (batches, channels) each.
+        counts: (batches,) how large each is; without them all are equal.
 
     Returns:
         float64 of shape (channels,).
@@ -35,7 +37,8 @@ def merged(batches: Moments) -> Moments:
     (2.0, 5.0)
     """
     mean, variance = (np.asarray(part, np.float64) for part in batches)
-    return Moments(mean.mean(axis=0), variance.mean(axis=0) + mean.var(axis=0))
+    center = np.average(mean, axis=0, weights=counts)
+    return Moments(center, np.average(variance + (mean - center) ** 2, axis=0, weights=counts))
 
 
 def averaged(batches: Moments, epsilon: float | None = None) -> Moments:

@@ -79,7 +79,7 @@ def probe(model: keras.Model, statistics: Statistics, notes: list[Note] | None =
     Args:
         model: any built Keras model; its variables are read, never written (but see `Batch.update`).
         statistics: `Batch`, `Blend` or, for every layer that is not frozen, fixed (mean, variance).
-        notes: with `Batch`, one entry per call of a layer is appended: what it saw.
+        notes: one entry per call of a layer is appended, but with `Blend`: what it saw.
 
     Raises:
         KeyError: fixed statistics lack a layer.
@@ -113,10 +113,15 @@ def _replacement(layer: NormLayer, statistics: Statistics, notes: list[Note] | N
         return (_fused_call if _can_fuse(layer, statistics) else _batch_call)(layer, statistics, notes)
     if isinstance(statistics, Blend):
         return _blended_call(layer, statistics)
-    mean, variance = statistics[layer.name]
+    (mean, variance), calls = statistics[layer.name], itertools.count()
 
     def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
         spread = _broadcast_shape(layer, inputs.ndim, layer.axis)
+        if notes is not None:
+            _, axes, _ = _in_groups(layer, inputs, 1)
+            # Each image is a part: what is noted here is of many at once.
+            seen = _moments(inputs, axes, inputs.shape[0] or 1)
+            notes.append(Note(layer.name, next(calls), *(ops.reshape(part, (1, -1)) for part in seen)))
         return _normalized(layer, inputs, ops.reshape(mean, spread), ops.reshape(variance, spread), spread)
 
     return call

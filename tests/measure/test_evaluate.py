@@ -180,6 +180,17 @@ def test_population_statistics_go_layer_by_layer(
     close(found, population_by_hand(scholar.model, pixels), largest(scholar.model, pixels))
 
 
+@pytest.mark.parametrize("count", [7, 600, 1280])
+def test_so_many_images_that_they_fill_the_memory_are_passed_layer_by_layer(
+    monkeypatch, digits, scholar, population_by_hand, largest, count
+):
+    """512 in a part: one part, two of other sizes, three."""
+    pixels = digits.train_x[:count]
+    monkeypatch.setattr(evaluate, "_AT_ONCE", 0)
+    found = scholar.evaluator.population(pixels)
+    close(found, population_by_hand(scholar.model, pixels), largest(scholar.model, pixels))
+
+
 def test_a_one_pass_estimate_is_told_from_the_population(digits, scholar, population_by_hand, largest):
     """The tolerance above is no licence: merged moments of small batches lie far beyond it."""
     pixels = digits.train_x[:1280]
