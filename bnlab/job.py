@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +25,7 @@ from bnlab import machine, stop
 from bnlab.checkpoint import joined, set_damaged_aside
 from bnlab.data import Source, in_sequences, locate
 from bnlab.files import FileError, explained
-from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, unexplained, unmeasured, wanted
+from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, topic, unexplained, unmeasured, wanted
 from bnlab.records import Clue, Reading, Trial, label, named
 from bnlab.science.histogram import LayerHistogram
 from bnlab.settings import Data, Settings, parse
@@ -188,8 +188,10 @@ def _measure(job: Job) -> None:
         folder.write_readings(sorted(merged.values(), key=lambda reading: reading.time_ms))
     if missing := job.to_explain:
         found = _unless_stopped(explain(trial, images, folder, job.wanted, missing, known))
-        kept = {clue.key: clue for clue in [*found, *folder.clues()]}
-        folder.write_clues(sorted(kept.values(), key=lambda clue: clue.time_ms))
+        # An interrupt costs what is under way, and no more.
+        for _, together in groupby(found, key=topic):
+            kept = {clue.key: clue for clue in [*together, *folder.clues()]}
+            folder.write_clues(sorted(kept.values(), key=lambda clue: clue.time_ms))
     if job.lacks_histograms:
         _keep(folder, histograms(trial, images, folder, job.wanted, job.slowest))
 

@@ -15,12 +15,13 @@ from bnlab.data.order import held_out_count, probe_size
 from bnlab.records import Clue, Reading, Trial, made_so
 from bnlab.settings import Settings, SettingsError
 from bnlab.settings.faults import HEALTHY, Fault, drill, trained_fault
+from bnlab.settings.groups import Measure
 from bnlab.store import Folder
 
 # Version of a trial's meaning: raise it when equal settings no longer give equal numbers.
 FORMAT = 2
 # A trial keeps checkpoints for a default curve, whatever it is asked first; other steps need a new training.
-_KEPT = 12
+KEPT = 12
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
     size = settings.measure.batch_size or settings.together
     _fits("batch_size", settings.batch_size, pool, f"training {what}")
     _fits("measure.batch_size", size, source.test, f"test {what}")
+    _fits_the_samples(settings, pool, what)
+    _fits_the_fault(settings.fault, source.test, _steps(settings, pool))
     task, train, steps = settings.task, settings.train, _steps(settings, pool)
     return Trial(
         task=task.name,
@@ -190,7 +193,7 @@ def kept_steps(steps: Iterable[int], frozen_from: int | None = None) -> tuple[in
     (1, 2, 3, 4)
     """
     wanted = {*steps, *([frozen_from] if frozen_from else [])}
-    return tuple(sorted(wanted | set(curve_steps(max(wanted), _KEPT))))
+    return tuple(sorted(wanted | set(curve_steps(max(wanted), KEPT))))
 
 
 def is_trained(folder: Folder, steps: Iterable[int], frozen_from: int | None = None) -> bool:
@@ -228,6 +231,13 @@ def clue_of(clue: Clue) -> tuple:
     return clue.kind, clue.name, clue.split, clue.decay, clue.drill
 
 
+def topic(clue: Clue) -> tuple:
+    """Name what a clue belongs to: of one topic some say nothing without the others."""
+    kind, *_ = clue.kind.split()
+    subject = clue.name if kind == "remedy" else ""
+    return clue.drill, clue.split, "layer" if kind in ("alone", "left") else kind, subject
+
+
 def _asked(wanted: Wanted, decay: float | None) -> Iterator[tuple]:
     """List what has to be read under one decay: (decay, step, split, drill)."""
     yield from ((decay, *point, "") for point in product(wanted.steps, ("test_probe", "train_probe")))
@@ -249,6 +259,24 @@ def _frozen_from(settings: Settings, steps: int) -> int | None:
 def _fits(key: str, size: int, available: int, what: str) -> None:
     if size > available:
         raise SettingsError(f"{key} must not exceed the data, got {size} of {available} {what}")
+
+
+def _fits_the_samples(settings: Settings, pool: int, what: str) -> None:
+    """Bound what statistics are estimated from; of a small data set the usual number may come round again."""
+    asked = settings.measure
+    most = max(pool, Measure.model_fields["population_samples"].default)
+    for key, samples in (
+        ("population_samples", asked.population_samples),
+        *(("remedy_samples", given) for given in asked.remedy_samples),
+    ):
+        _fits(f"measure.{key}", samples or 0, most, f"training {what}")
+
+
+def _fits_the_fault(fault: Fault, test: int, steps: int) -> None:
+    if fault.name == "phase_true":
+        _fits("fault.batch", fault.batch, test, "test images")
+    if fault.name == "weights_averaged":
+        _fits("fault.checkpoints", fault.checkpoints, len(curve_steps(steps, KEPT)), "checkpoints")
 
 
 def _steps(settings: Settings, pool: int) -> int:

@@ -560,3 +560,35 @@ def test_only_moving_statistics_that_are_trained_are_explained(settings, changes
     chosen = settings(**changes)
     own = wanted(chosen, SOURCE, plan(chosen, SOURCE, "cpu"))
     assert (own.explain, own.attribution, own.remedies) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"measure__population_samples": 4097},
+            "measure.population_samples must not exceed the data, got 4097 of 4096 training images",
+        ),
+        (
+            {"measure__remedy_samples": [None, 5000]},
+            "measure.remedy_samples must not exceed the data, got 5000 of 4096 training images",
+        ),
+        (
+            {"fault": {"name": "phase_true", "batch": 361}},
+            "fault.batch must not exceed the data, got 361 of 360 test images",
+        ),
+        (
+            {"fault": {"name": "weights_averaged", "checkpoints": 13}},
+            "fault.checkpoints must not exceed the data, got 13 of 12 checkpoints",
+        ),
+    ],
+)
+def test_no_more_is_asked_for_than_there_is(planned, changes, message):
+    with pytest.raises(SettingsError) as caught:
+        planned(**changes)
+    assert str(caught.value) == message
+
+
+def test_as_many_as_there_are_may_be_asked_for(planned):
+    planned(measure__population_samples=4096, fault={"name": "phase_true", "batch": 360})
+    planned(fault={"name": "weights_averaged", "checkpoints": 12})

@@ -15,6 +15,7 @@ from bnlab.measure.drills import restored
 from bnlab.measure.evaluate import Evaluator
 from bnlab.measure.splits import Split
 from bnlab.measure.trained import Layers, Trained
+from bnlab.plan import KEPT, curve_steps
 from bnlab.science.averages import zero_debiased
 from bnlab.science.faults import in_half_precision, never_updated, poisoned, with_bessel
 from bnlab.science.moments import Moments
@@ -116,7 +117,9 @@ def _epsilon(trained: Trained, fault: Any, decay: float, healthy: Deployment) ->
 def _weights_averaged(trained: Trained, fault: Any, decay: float, healthy: Deployment) -> Deployment:  # noqa: ANN401
     def built() -> Evaluator:
         other, values = models.build(trained.trial), []
-        for step in trained.folder.checkpoints()[-fault.checkpoints :]:
+        # Those of the default curve, which every trial keeps: what else lies there, others asked for.
+        kept = set(curve_steps(trained.step, KEPT)) & set(trained.folder.checkpoints())
+        for step in sorted(kept)[-fault.checkpoints :]:
             restore(load(trained.folder.checkpoint(step)), other)
             values.append([np.array(variable) for variable in other.trainable_variables])
         for variable, own in zip(other.trainable_variables, zip(*values, strict=True), strict=True):

@@ -119,6 +119,6 @@ class Populations:
 
     def _sample(self, samples: int, mixed: bool = False) -> np.ndarray:
         """Take images as training is fed; for batches of another size than training's in a random order."""
-        images = self.fed if samples == self._trained.wanted.samples else self._trained.fed(samples)
+        images = self._trained.fed(samples)
         order = shuffled(np.arange(len(images))) if mixed else np.arange(len(images))
         return images[order[:samples]]

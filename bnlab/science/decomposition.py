@@ -3,7 +3,8 @@
     gap = metric(moving) - metric(batch) = sum over the chain of metric(one) - metric(the next)
 
 Each link takes one cause away. A telescope sums whatever it holds, and its parts depend on its order; that
-they mean something is shown by injecting each cause alone.
+they mean something is shown by injecting each cause alone. With batch renormalization the link from mean
+moments to the population also takes its corrections away: its bias and batch parts hold them too.
 """
 
 from __future__ import annotations

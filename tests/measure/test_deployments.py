@@ -8,7 +8,7 @@ import pytest
 
 from bnlab import models
 from bnlab.checkpoint import load
-from bnlab.measure import measure
+from bnlab.measure import deployments, measure
 from bnlab.measure.deployments import FAULTS, deployed, needed_decays
 from bnlab.measure.patient import Patient
 from bnlab.measure.splits import whole
@@ -214,6 +214,19 @@ def test_half_precision_rounds_every_operation(made, tape, plain, split):
     assert np.array_equal(flat(found.moving), average.astype(float))
     same(found.given(split), plain(split.x, average.astype(float)))
     assert not np.allclose(flat(found.moving), replayed(tape, DECAY), rtol=2.0**-14)
+
+
+def test_checkpoints_that_others_asked_for_are_not_averaged(made, monkeypatch):
+    """Of a curve of two points there are the checkpoints of steps 1 and 6, and here that of step 6."""
+    monkeypatch.setattr(deployments, "KEPT", 2)
+    trained, _ = made("weights_averaged")
+    three = WeightsAveraged(name="weights_averaged", checkpoints=3)
+    trained.wanted = replace(trained.wanted, fault=three)
+    found = deployed(trained, DECAY, drill(three))
+    for one, other in zip(
+        found.evaluator._model.trainable_variables, trained.model.trainable_variables, strict=True
+    ):
+        assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("name", ["preprocessing", "weights_averaged", "phase_true"])

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from bnlab.measure.remedies import remedies
 from bnlab.measure.signs import distances, signs
 from bnlab.measure.splits import probes, whole
 from bnlab.measure.trained import Trained
-from bnlab.plan import unexplained
+from bnlab.plan import topic, unexplained
 from bnlab.science.remedies import DECAYS, REMEDIES
 from bnlab.science.scores import Scores
 from bnlab.settings.faults import Plain, WeightsAveraged, drill
@@ -39,6 +40,15 @@ def asked(wanted):
 @pytest.fixture(scope="module")
 def clues(trial, images, folder, asked):
     return list(explain(trial, images, folder, asked, set(asked.clues())))
+
+
+def test_clues_of_one_topic_come_together(clues, asked):
+    """So that each may be kept as soon as it is whole; and each holds all that one looks for in it."""
+    topics = [key for key, _ in groupby(clues, topic)]
+    assert len(topics) == len(set(topics))
+    names = {(kind, name, split, drill) for kind, name, split, _, drill in asked.clues()}
+    looked_for = {topic(c) for c in clues if (c.kind, c.name, c.split, c.drill) in names}
+    assert {key for key in topics if key[2] != "distance"} == looked_for
 
 
 def state(folder):
