@@ -42,7 +42,7 @@ def lines(parts: pd.DataFrame, totals: pd.DataFrame) -> list[str]:
 
 def _found(totals: pd.DataFrame) -> pd.DataFrame:
     table = worst(totals)
-    return table[table["beyond"]].head(CELLS)
+    return table[telling(table)].head(CELLS)
 
 
 def _gap(cell: pd.Series) -> str:
