@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from bnlab.report.numbers.clues import percent
@@ -178,3 +180,32 @@ def briefly(exhibit: Exhibit) -> str:
     if exhibit.idle:
         return "no effect"
     return exhibit.cure or ("–" if not exhibit.tried else "none") if exhibit.opened else "nothing to close"
+
+
+def lines(exhibits: Iterable[Exhibit]) -> list[str]:
+    """A line for each fault and task, where its gap is largest; the largest gaps first, signs aside."""
+    ranked = sorted(exhibits, key=_size, reverse=True)
+    first = {(own.name, own.task): own for own in reversed(ranked)}
+    return [_line(own) for own in ranked if first[own.name, own.task] is own]
+
+
+def _size(exhibit: Exhibit) -> float:
+    """A gap that is no number is larger than any."""
+    gap = abs(exhibit.gaps["rmse_gap"][0])
+    return np.inf if np.isnan(gap) else gap
+
+
+def _line(own: Exhibit) -> str:
+    gap, twin = own.gaps["rmse_gap"]
+    healthy = f"healthy {known(twin)}" if own.twinned else "no healthy twin"
+    accuracy = "" if np.isnan(own.accuracy) else f", accuracy {number(own.accuracy, decimals=3)}"
+    return f"fault {own.name}, {own.task}: RMSE gap {known(gap)} ({healthy}){accuracy}; {_closes(own)}"
+
+
+def _closes(own: Exhibit) -> str:
+    """What closes the gap of a fault, in a few words."""
+    if own.idle or not own.opened:
+        return "no effect" if own.idle else "nothing to close"
+    if not own.cure:
+        return "nothing closes it" if own.tried else "no remedy was measured"
+    return f"{own.cure} closes {'it' if np.isnan(own.closed) else f'{share(own.closed)} of it'}"
