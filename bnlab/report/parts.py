@@ -59,7 +59,7 @@ def by_layer(table: pd.DataFrame) -> dict[str, Any]:
     """Each layer's part, share and distances, under the name of its trial and decay."""
     columns = {
         "layer": table["layer"],
-        "part of the gap": _pairs(table["layer_part"], table["layer_se"]),
+        f"part of {layers.whole(table['target'])}": _pairs(table["layer_part"], table["layer_se"]),
         "share": _shares(table),
         "alone": _pairs(table["alone_part"], table["alone_se"]),
         "left": _pairs(table["left_part"], table["left_se"]),
