@@ -80,7 +80,7 @@ def _best(row: Any) -> str:  # noqa: ANN401
 def show_answers(
     console: Console, sweep: Sweep, readings: pd.DataFrame, clues: pd.DataFrame = NO_CLUES
 ) -> None:
-    """Print whether averages have arrived, what drills and faults cost, what explains gaps and closes them."""
+    """Print whether averages have arrived, what drills and faults cost, and what explains and closes gaps."""
     if readings.empty:
         return
     every = tidy(readings)
@@ -99,9 +99,7 @@ def show_answers(
     _show_clues(console, readings, plain(tidied(clues, readings), sweep.faults))
 
 
-def _show_faults(
-    console: Console, known: Iterable[Fault], every: pd.DataFrame, clues: pd.DataFrame
-) -> None:
+def _show_faults(console: Console, known: Iterable[Fault], every: pd.DataFrame, clues: pd.DataFrame) -> None:
     """Print what each fault does to each task, where it does most; the largest gaps first."""
     found = faults.exhibits(known, every, tidied(clues, every))
     for line in fault_words.lines(found)[:_SHOWN]:

@@ -111,18 +111,29 @@ def test_the_largest_parts_and_the_rest_are_said(clues, batch):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"lag": 0.2, "noise": 0.0083, "bias": 0.00004}, "gap +0.2083 ± 0.0030: lag +0.2000 ± 0.0020, noise +0.0083 ± 0.0020"),
-        ({"lag": 0.1796, "noise": 0.0290, "batch": -0.0003}, "lag +0.1796 ± 0.0020, noise +0.0290 ± 0.0020, the rest -0.0003"),
-        ({"lag": 0.10004, "noise": 0.10004}, "gap +0.2001 ± 0.0030: lag +0.1000 ± 0.0020, noise +0.1000 ± 0.0020, the rest +0.0001"),
-        ({"lag": 0.0039, "noise": 0.0039}, "gap +0.0078 ± 0.0030: no part is beyond two standard errors"),
+        (
+            {"lag": 0.2, "noise": 0.0083, "bias": 0.00004},
+            "gap +0.2083 ± 0.0030: lag +0.2000 ± 0.0020, noise +0.0083 ± 0.0020",
+        ),
+        (
+            {"lag": 0.1796, "noise": 0.0290, "batch": -0.0003},
+            "gap +0.2083 ± 0.0030: lag +0.1796 ± 0.0020, noise +0.0290 ± 0.0020, the rest -0.0003",
+        ),
+        (
+            {"lag": 0.10004, "noise": 0.10004},
+            "gap +0.2001 ± 0.0030: lag +0.1000 ± 0.0020, noise +0.1000 ± 0.0020, the rest +0.0001",
+        ),
+        (
+            {"lag": 0.0039, "noise": 0.0039},
+            "gap +0.0078 ± 0.0030: no part is beyond two standard errors",
+        ),
     ],
     ids=["no rest", "a rest", "as shown", "no part"],
-)  # fmt: skip
+)
 def test_all_that_is_said_of_a_gap_adds_up(batch, values, said):
     (row,) = clued.trials(batch)
-    own = [clued.clue(row, "cause", name, value, 0.002) for name, value in values.items()]
-    (line,) = words.lines(*counted(clued.table(own), batch))
-    assert line.endswith(said)
+    (line,) = words.lines(*counted(clued.table(clued.causes(row, values)), batch))
+    assert line == f"mnist batch b128, decay 0.999: {said}"
 
 
 def test_a_part_that_is_shown_as_nothing_is_neither_named_nor_bold(batch):

@@ -77,8 +77,7 @@ def test_clues_are_told_in_a_line_for_each_of_the_worst_gaps_and_one_for_remedie
         clued.remedy(row, "test_statistics", 0.0),
     )
     assert answered(rows, clues) == [
-        "mnist batch b128, decay 0.999: gap +0.2140 ± 0.0030: "
-        "lag +0.2000 ± 0.0020, noise +0.0140 ± 0.0020",
+        "mnist batch b128, decay 0.999: gap +0.2140 ± 0.0030: lag +0.2000 ± 0.0020, noise +0.0140 ± 0.0020",
         "mnist batch b128, decay 0.9: gap +0.0220 ± 0.0020: lag +0.0220 ± 0.0020",
         "remedies: mnist: population n4096 closes 95 % of +0.2140 at batch size 128, decay 0.999",
     ]

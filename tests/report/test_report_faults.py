@@ -197,7 +197,12 @@ def told_of(batch, drilled, swept, gap, **left):
             ["mixed", "20 %"],
             "mixed closes 20 % (leaves +0.4000); looking at the test images (test_statistics) closes 40 %",
         ),
-        (0.5, {"mixed": 0.4, "test_statistics": 0.31}, ["mixed", "20 %"], "mixed closes 20 % (leaves +0.4000)"),
+        (
+            0.5,
+            {"mixed": 0.4, "test_statistics": 0.31},
+            ["mixed", "20 %"],
+            "mixed closes 20 % (leaves +0.4000)",
+        ),
         (
             0.5,
             {"mixed": 0.9, "test_statistics": 0.25},

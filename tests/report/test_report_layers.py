@@ -89,7 +89,8 @@ def test_each_decay_is_judged_by_its_own_gap(batch, swept):
 def test_taken_to_the_batch_layers_add_up_to_the_gap(batch, swept):
     (row,) = clued.trials(batch)
     clues = clued.table(
-        clued.layers(row, PARTS, 0.02, target="batch"), clued.layers(row, PARTS, 0.2, target="batch", decay=0.9)
+        clued.layers(row, PARTS, 0.02, target="batch"),
+        clued.layers(row, PARTS, 0.2, target="batch", decay=0.9),
     )
     page = pdf.document(swept(batch), batch, clues=clues)
     shown = page["by_layer"]
@@ -99,8 +100,9 @@ def test_taken_to_the_batch_layers_add_up_to_the_gap(batch, swept):
         "No shares where the gap is within two standard errors of 0: mnist, batch size 128, decay 0.9.",
     ]
     assert (shown["whole"], shown["table"]["head"][1]) == ("the gap", "part of the gap")
-    assert "Share of the whole (the gap), with one standard error, which takes the whole as known" in (
-        page["layer_bars"][0]["caption"]
+    assert (
+        "Share of the whole (the gap), with one standard error, which takes the whole as known"
+        in (page["layer_bars"][0]["caption"])
     )
 
 

@@ -73,7 +73,9 @@ def ratios(readings: pd.DataFrame, layers: Layers) -> pd.DataFrame:
     table = moving(curves(readings))
     keys = ["split", *RUN, "step"]
     true = table[table["phase"]].set_index(keys)["rmse"].rename("true")
-    rows = table[~table["phase"] & followed(table)].join(true, on=keys).join(_slowest(readings, layers), on=RUN)
+    rows = (
+        table[~table["phase"] & followed(table)].join(true, on=keys).join(_slowest(readings, layers), on=RUN)
+    )
     share = rows["decay"] ** (rows["updates"] * rows["step"])
     return rows.assign(ratio=rows["rmse"] / rows["true"], share=share).reset_index(drop=True)
 

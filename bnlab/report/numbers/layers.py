@@ -29,8 +29,8 @@ def layers(clues: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of `RUN`, `layer`; for each of `WAYS` its part of the RMSE gap and `_se`; the `DISTANCES`;
-        `gap` (the sum of the layers' parts: see `whole`), `gap_se`, `counts` (its shares are known), `share`, `share_se` (the
-        whole is taken as known).
+        `gap` (the sum of the layers' parts: see `whole`), `gap_se`, `counts` (its shares are known), `share`,
+        `share_se` (the whole is taken as known).
 
     """
     rows = _attributed(clues)

@@ -40,9 +40,9 @@ def layers(table: pd.DataFrame) -> list[Picture]:
     columns = 2 if trials and max(own["layer"].nunique() for own in trials) <= NARROW else 1
     some = f" Drawn: the {MOST} of {len(trials)} trials with the largest gaps." if len(trials) > MOST else ""
     caption = (
-        f"Layers in the model's order. Share of the whole ({whole(rows['target'])}), with one standard error, "
-        "which takes the whole as known; missing where the whole is within two standard errors of 0. Below: how far the moving statistics lie from the population's."
-        f"{some}"
+        f"Layers in the model's order. Share of the whole ({whole(rows['target'])}), with one standard "
+        "error, which takes the whole as known; missing where the whole is within two standard errors of 0. "
+        f"Below: how far the moving statistics lie from the population's.{some}"
     )
     alt = "Bars for each layer of a network: its share of the whole, and three distances of its statistics."
     shown = trials[:MOST]

@@ -98,7 +98,9 @@ SIGNS = {
     "kl": "distance to the population (KL)",
     "spread_of_means": "spread of batch means over that of shuffled images",
     "updates_per_step": "updates per step",
-    "batch_dependence": "RMS change of an image's outputs (logits) when half of the images come in another order",
+    "batch_dependence": (
+        "RMS change of an image's outputs (logits) when half of the images come in another order"
+    ),
     "test_shift": "distance of the evaluated images' statistics to the training data's (KL)",
 }
 """What each sign is called."""

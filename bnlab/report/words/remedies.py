@@ -21,9 +21,7 @@ REMARK = (
     "It looks at the very images that it is scored on (transductive): it shows what their statistics are "
     "worth, and is no remedy for images that come one by one."
 )
-WELL = (
-    "Phase false is nowhere worse than phase true beyond two standard errors: there is nothing to close."
-)
+WELL = "Phase false is nowhere worse than phase true beyond two standard errors: there is nothing to close."
 
 
 def meanings(remedies: list[str]) -> list[list[str]]:
