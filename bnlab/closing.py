@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bnlab.records import Failure, Sweep, label
-from bnlab.report.numbers import arrival, best, causes, remedies, tables
-from bnlab.report.numbers.clues import NO_CLUES, plain, tidied
+from bnlab.report.numbers import arrival, best, causes, faults, remedies, tables
+from bnlab.report.numbers.clues import NO_CLUES, Fault, plain, tidied
 from bnlab.report.numbers.decays import thinned
 from bnlab.report.numbers.drills import restores
-from bnlab.report.numbers.rows import final_name
+from bnlab.report.numbers.rows import final_name, tidy
 from bnlab.report.words import best_decay, symptoms
 from bnlab.report.words import causes as cause_words
+from bnlab.report.words import faults as fault_words
 from bnlab.report.words import remedies as remedy_words
 from bnlab.report.words.arrived import share_text
 
@@ -79,10 +80,11 @@ def _best(row: Any) -> str:  # noqa: ANN401
 def show_answers(
     console: Console, sweep: Sweep, readings: pd.DataFrame, clues: pd.DataFrame = NO_CLUES
 ) -> None:
-    """Print whether the averages have arrived, what drills cost, what explains gaps and closes them."""
+    """Print whether averages have arrived, what drills and faults cost, and what explains and closes gaps."""
     if readings.empty:
         return
-    readings = restores(readings, sweep.faults)
+    every = tidy(readings)
+    readings = restores(every, sweep.faults)
     table = arrival.shares(thinned(readings), sweep.layers).sort_values(
         "share", ascending=False, kind="stable"
     )
@@ -93,7 +95,15 @@ def show_answers(
         console.print(f"{place}: after {row.steps} steps the average still holds {held}", highlight=False)
     for sentence in symptoms.shown(readings).sentences:
         console.print(f"drills: {sentence}", highlight=False)
+    _show_faults(console, sweep.faults, every, clues)
     _show_clues(console, readings, plain(tidied(clues, readings), sweep.faults))
+
+
+def _show_faults(console: Console, known: Iterable[Fault], every: pd.DataFrame, clues: pd.DataFrame) -> None:
+    """Print what each fault does to each task, where it does most; the largest gaps first."""
+    found = faults.exhibits(known, every, tidied(clues, every))
+    for line in fault_words.lines(found)[:_SHOWN]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_clues(console: Console, readings: pd.DataFrame, own: pd.DataFrame) -> None:

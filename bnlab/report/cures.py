@@ -114,8 +114,8 @@ def faults(exhibits: Sequence[Exhibit]) -> dict[str, Any]:
     lines = [
         [
             *(own.name, own.task, str(own.batch_size), decay_name(own.decay)),
-            *(typeset(words.known(gap)) for gaps in own.gaps.values() for gap in gaps),
-            *(own.cure or "–", typeset(percent(own.closed))),
+            *(typeset(text) for gaps in own.gaps.values() for text in _beside(own, *gaps)),
+            *(words.briefly(own), typeset(_share_closed(own))),
         ]
         for own in exhibits
     ]
@@ -145,14 +145,22 @@ def guide(exhibits: Sequence[Exhibit]) -> list[dict[str, Any]]:
     return blocks
 
 
-def _seen(own: Exhibit) -> dict[str, str]:
-    rmse, accuracy = (f"{words.known(gap)} (healthy: {words.known(twin)})" for gap, twin in own.gaps.values())
-    gap = f"RMSE {rmse}" if np.isnan(own.gaps["accuracy_gap"][1]) else f"RMSE {rmse}, accuracy {accuracy}"
-    seen = {
-        "where": f"{own.task}, {own.norm}, batch size {own.batch_size}, decay {decay_name(own.decay)}",
-        "gap": gap,
-        "parts": words.parts(own),
-        "signs": words.signs(own),
-        "cure": words.cure(own),
-    }
-    return {what: typeset(text) for what, text in seen.items()}
+def _beside(own: Exhibit, gap: float, twin: float) -> tuple[str, str]:
+    return words.known(gap), words.known(twin) if own.twinned else "–"
+
+
+def _share_closed(own: Exhibit) -> str:
+    return "–" if own.idle else words.share(own.closed)
+
+
+def _seen(own: Exhibit) -> dict[str, Any]:
+    """What was seen of a fault: its gaps, and what tells of it where it has an effect."""
+    blind = np.isnan([own.accuracy, *own.gaps["accuracy_gap"]]).all()
+    accuracy = "" if blind else f", accuracy {words.beside(own, 'accuracy_gap')}"
+    lines = {"gap": f"RMSE {words.beside(own, 'rmse_gap')}{accuracy}"}
+    if own.idle:
+        lines["effect"] = words.IDLE
+    else:
+        lines |= {"parts": words.parts(own), "signs": words.signs(own), "remedy": words.cure(own)}
+    where = f"{own.task}, {own.norm}, batch size {own.batch_size}, decay {decay_name(own.decay)}"
+    return {"where": typeset(where), "lines": [[what, typeset(text)] for what, text in lines.items()]}

@@ -71,6 +71,7 @@ def _layers(own: pd.DataFrame) -> dict[str, Any]:
     table = layers.layers(own)
     return {
         "said": _typeset(layer_words.sentences(decays.thinned(table))),
+        "whole": layers.whole(table["target"]),
         "table": parts.by_layer(decays.thinned(table)),
     }
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bnlab.report.numbers import layers
-from bnlab.report.numbers.causes import CELL, named
+from bnlab.report.numbers.causes import CELL, named, telling
 from bnlab.report.numbers.clues import percent
 from bnlab.report.numbers.rows import natural
 from bnlab.report.numbers.tables import ROUNDING, number, typeset
@@ -18,7 +18,7 @@ from bnlab.report.words.layers import called
 
 
 def causes(parts: pd.DataFrame, totals: pd.DataFrame, metric: str) -> dict[str, Any]:
-    """The gap of each cell and its parts, bold beyond two standard errors; idle causes have no column."""
+    """The gap of each cell and its parts, bold where they tell; idle causes have no column."""
     table = totals[totals["metric"] == metric].sort_values(CELL, key=natural, ignore_index=True)
     own = parts[parts["metric"] == metric]
     columns = point(table)
@@ -28,7 +28,7 @@ def causes(parts: pd.DataFrame, totals: pd.DataFrame, metric: str) -> dict[str, 
         if name in ("deployment", "shift") and not (rows["value"].abs() > ROUNDING).any():
             continue
         found = table[CELL].join(rows.set_index(CELL)[["value", "se", "beyond"]], on=CELL)
-        columns[name], bold[name] = _measured(found), found["beyond"] == True  # noqa: E712 - may be missing
+        columns[name], bold[name] = _measured(found), telling(found)
     if table["norm"].nunique() < 2:
         del columns["norm"]
     return _bold(sheet(columns, ["task", "norm"], groups(table)), bold)
@@ -59,7 +59,7 @@ def by_layer(table: pd.DataFrame) -> dict[str, Any]:
     """Each layer's part, share and distances, under the name of its trial and decay."""
     columns = {
         "layer": table["layer"],
-        "part of the gap": _pairs(table["layer_part"], table["layer_se"]),
+        f"part of {layers.whole(table['target'])}": _pairs(table["layer_part"], table["layer_se"]),
         "share": _shares(table),
         "alone": _pairs(table["alone_part"], table["alone_se"]),
         "left": _pairs(table["left_part"], table["left_se"]),

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 import pytest
 
-from bnlab.report import pages
+from bnlab.report import pages, pdf
 from bnlab.report.numbers import arrival
 from bnlab.report.pictures.collapse import collapse
 from bnlab.report.words.arrived import Arrival, arrived
@@ -212,3 +212,31 @@ def test_values_that_are_not_numbers_have_no_point(batch):
     lost = batch.assign(rmse=batch["rmse"].mask(batch["decay"] == 0.999, math.inf))
     assert len(collapse(arrival.ratios(lost, PLAIN))) == 1
     assert collapse(arrival.ratios(batch.assign(rmse=math.nan), PLAIN)) == []
+
+
+@pytest.fixture
+def stopped(made):
+    """Trials of which only the first and the last were updated at every step."""
+    names = ("fault phase_false", "frozen from 450, freeze decay 0.99", "dropout 0.5")
+    tasks = ("mnist", *(f"mnist, {name}" for name in names))
+    return made(tasks=tasks, norms=("batch",), sizes=(128,))
+
+
+def test_averages_that_were_not_updated_at_every_step_have_no_share(stopped):
+    for table in (function(stopped, PLAIN) for function in (arrival.shares, arrival.ratios, arrival.finals)):
+        assert set(table["task"]) == {"mnist", "mnist, dropout 0.5"}
+    known = arrival.counted(stopped, PLAIN).groupby("task")["share"].count()
+    assert known.to_dict() == {
+        "mnist": 2,
+        "mnist, dropout 0.5": 2,
+        "mnist, fault phase_false": 0,
+        "mnist, frozen from 450, freeze decay 0.99": 0,
+    }
+
+
+def test_where_no_average_was_updated_at_every_step_there_is_no_page(stopped, swept):
+    rows = stopped[stopped["task"].str.contains("phase_false|frozen")]
+    page = pdf.document(swept(rows), rows)
+    assert page["shares"]["rows"] == page["arrival"] == page["collapse"] == []
+    assert not any("arrived" in sentence for sentence in page["finding"])
+    assert page["finding"][0].startswith("The gap is largest for mnist, fault phase_false")

@@ -96,14 +96,53 @@ def test_deployment_has_a_column_where_it_is_present(batch):
     assert parts.causes(table, whole, "rmse")["head"][3:6] == ["gap", "deployment", "lag"]
 
 
-def test_the_largest_parts_are_said(clues, batch):
+def test_the_largest_parts_and_the_rest_are_said(clues, batch):
     (line,) = words.lines(*counted(clues, batch))
     assert line == (
-        "mnist batch b128, decay 0.999: gap +0.2140 ± 0.0030 = "
-        "lag +0.2000 ± 0.0020, noise +0.0300 ± 0.0020 and batch -0.0100 ± 0.0020"
+        "mnist batch b128, decay 0.999: gap +0.2140 ± 0.0030: "
+        "lag +0.2000 ± 0.0020, noise +0.0300 ± 0.0020, batch -0.0100 ± 0.0020, the rest -0.0060"
     )
-    (sentence,) = words.sentences(*counted(clues, batch))
-    assert sentence.startswith("For mnist, batch size 128, decay 0.999, the RMSE gap of +0.2140 ± 0.0030 is")
+    assert words.sentences(*counted(clues, batch)) == [
+        "For mnist, batch size 128, decay 0.999, the RMSE gap is +0.2140 ± 0.0030: "
+        "lag +0.2000 ± 0.0020, noise +0.0300 ± 0.0020, batch -0.0100 ± 0.0020, the rest -0.0060."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"lag": 0.2, "noise": 0.0083, "bias": 0.00004},
+            "gap +0.2083 ± 0.0030: lag +0.2000 ± 0.0020, noise +0.0083 ± 0.0020",
+        ),
+        (
+            {"lag": 0.1796, "noise": 0.0290, "batch": -0.0003},
+            "gap +0.2083 ± 0.0030: lag +0.1796 ± 0.0020, noise +0.0290 ± 0.0020, the rest -0.0003",
+        ),
+        (
+            {"lag": 0.10004, "noise": 0.10004},
+            "gap +0.2001 ± 0.0030: lag +0.1000 ± 0.0020, noise +0.1000 ± 0.0020, the rest +0.0001",
+        ),
+        (
+            {"lag": 0.0039, "noise": 0.0039},
+            "gap +0.0078 ± 0.0030: no part is beyond two standard errors",
+        ),
+    ],
+    ids=["no rest", "a rest", "as shown", "no part"],
+)
+def test_all_that_is_said_of_a_gap_adds_up(batch, values, said):
+    (row,) = clued.trials(batch)
+    (line,) = words.lines(*counted(clued.table(clued.causes(row, values)), batch))
+    assert line == f"mnist batch b128, decay 0.999: {said}"
+
+
+def test_a_part_that_is_shown_as_nothing_is_neither_named_nor_bold(batch):
+    (row,) = clued.trials(batch)
+    own = [clued.clue(row, "cause", "lag", 0.2, 0.002), clued.clue(row, "cause", "noise", 0.00004, 0.000001)]
+    table, whole = counted(clued.table(own), batch)
+    assert table["beyond"].all()
+    assert parts.causes(table, whole, "rmse")["bold"] == [[0, 3], [0, 4]]
+    assert words.lines(table, whole)[0].endswith("gap +0.2000 ± 0.0030: lag +0.2000 ± 0.0020")
 
 
 def test_a_gap_within_two_errors_has_no_sentence(batch):

@@ -77,9 +77,8 @@ def test_clues_are_told_in_a_line_for_each_of_the_worst_gaps_and_one_for_remedie
         clued.remedy(row, "test_statistics", 0.0),
     )
     assert answered(rows, clues) == [
-        "mnist batch b128, decay 0.999: gap +0.2140 ± 0.0030 = "
-        "lag +0.2000 ± 0.0020 and noise +0.0140 ± 0.0020",
-        "mnist batch b128, decay 0.9: gap +0.0220 ± 0.0020 = lag +0.0220 ± 0.0020",
+        "mnist batch b128, decay 0.999: gap +0.2140 ± 0.0030: lag +0.2000 ± 0.0020, noise +0.0140 ± 0.0020",
+        "mnist batch b128, decay 0.9: gap +0.0220 ± 0.0020: lag +0.0220 ± 0.0020",
         "remedies: mnist: population n4096 closes 95 % of +0.2140 at batch size 128, decay 0.999",
     ]
     assert answered(rows, pd.DataFrame()) == []
@@ -101,7 +100,38 @@ def test_faults_are_no_drills(answered, made, drilled):
     rows = drilled(made(norms=("batch",), sizes=(128,)), {"nan": 0.5})
     trial = rows["trial"].iloc[0]
     assert len(answered(rows, pd.DataFrame())) == 1
-    assert answered(rows, pd.DataFrame(), faults=(("nan", trial, "nan"),)) == []
+    assert answered(rows, pd.DataFrame(), faults=(("nan", trial, "nan"),)) == [
+        "fault nan, mnist: RMSE gap +0.5000 (healthy +0.0220), accuracy 0.844; no remedy was measured"
+    ]
+
+
+def test_faults_are_told_by_their_gaps_the_largest_first(answered, made, drilled):
+    gaps = {"slow 0.9999": 0.3, "bessel": 0.214, "epsilon": -0.1, "nan": float("nan"), "hot": 0.5}
+    rows = drilled(made(norms=("batch",), sizes=(128,), decays=(0.999,)), gaps)
+    (row,) = clued.trials(rows)
+    clues = clued.table(
+        clued.remedy(row, "population n4096", 0.006, drill="slow 0.9999"),
+        clued.remedy(row, "population n4096", 0.01, drill="nan"),
+        clued.remedy(row, "mixed", 0.5, drill="hot"),
+    )
+    known = (("none", row["trial"], ""), *((name, row["trial"], name) for name in gaps))
+    assert answered(rows, clues, faults=known) == [
+        "fault nan, mnist: RMSE gap not a number (healthy +0.2140), accuracy 0.460; "
+        "population n4096 closes it",
+        "fault hot, mnist: RMSE gap +0.5000 (healthy +0.2140), accuracy 0.460; nothing closes it",
+        "fault slow 0.9999, mnist: RMSE gap +0.3000 (healthy +0.2140), accuracy 0.460; "
+        "population n4096 closes 98 % of it",
+        "fault bessel, mnist: RMSE gap +0.2140 (healthy +0.2140), accuracy 0.460; no effect",
+        "fault epsilon, mnist: RMSE gap -0.1000 (healthy +0.2140), accuracy 0.460; nothing to close",
+    ]
+
+
+def test_a_fault_has_one_line_for_each_task(answered, made, drilled):
+    rows = drilled(made(norms=("batch",), tasks=("a", "b"), decays=(0.999,)), {"nan": 0.5})
+    rows = rows[(rows["batch_size"] == 128) | (rows["task"] == "a")]
+    known = tuple(("nan", trial, "nan") for trial in rows["trial"].unique())
+    lines = answered(rows, pd.DataFrame(), faults=known)
+    assert [line.split(":")[0] for line in lines] == ["fault nan, a", "fault nan, b"]
 
 
 def test_clues_have_a_table_of_their_own(made, swept, tmp_path, capsys):

@@ -6,7 +6,7 @@ from bnlab.report.numbers import drills, faults
 from bnlab.report.numbers.clues import tidied
 from bnlab.report.numbers.rows import tidy
 from bnlab.report.numbers.signs import WORTH, telling
-from bnlab.report.words.faults import FAULTS, SIGNS
+from bnlab.report.words.faults import FAULTS, SIGNS, WELL
 from tests.report import clued
 
 NAN = float("nan")
@@ -89,11 +89,16 @@ def test_the_guide_has_a_block_for_each_fault(spoiled, clues, swept):
     assert lost["seen"] == [
         {
             "where": "mnist, batch, batch size 128, decay 0.9",
-            "gap": "RMSE +0.5000 (healthy: +0.0220), accuracy −0.0440 (healthy: −0.0440)",
-            "parts": "deployment +0.4780 ± 0.0020 and lag +0.0200 ± 0.0020",
-            "signs": "share of channels at exactly mean 0 and variance 1: 1 (healthy: 0); "
-            "distance to the population (KL): 4 (healthy: 0.01)",
-            "cure": "population n4096 closes 98 % (leaves +0.0100)",
+            "lines": [
+                ["gap", "RMSE +0.5000 (healthy: +0.0220), accuracy −0.0440 (healthy: −0.0440)"],
+                ["parts", "deployment +0.4780 ± 0.0020 and lag +0.0200 ± 0.0020"],
+                [
+                    "signs",
+                    "share of channels at exactly mean 0 and variance 1: 1 (healthy: 0); "
+                    "distance to the population (KL): 4 (healthy: 0.01)",
+                ],
+                ["remedy", "population n4096 closes 98 % (leaves +0.0100)"],
+            ],
         }
     ]
 
@@ -105,10 +110,10 @@ def test_what_is_not_a_number_is_shown_as_such(spoiled, clues, swept):
     clues = clues.assign(value=clues["value"].mask((clues["drill"] != "") & (clues["name"] == "kl")))
     page = pdf.document(swept(rows, faults=known), rows, clues=clues)["faults"]
     assert page["table"]["rows"][0][4:8] == ["not a number", "+0.0220", "not a number", "−0.0440"]
-    seen = page["guide"][0]["seen"][0]
+    seen = dict(page["guide"][0]["seen"][0]["lines"])
     assert seen["gap"].startswith("RMSE not a number (healthy: +0.0220)")
     assert "distance to the population (KL): not a number (healthy: 0.01)" in seen["signs"]
-    assert seen["cure"] == "population n4096 leaves +0.0100"
+    assert seen["remedy"] == "population n4096 leaves +0.0100"
 
 
 def test_only_restores_are_restore_drills(spoiled, clues, swept):
@@ -130,14 +135,103 @@ def test_a_fault_without_clues_still_has_its_gaps(spoiled, swept):
     rows, known = spoiled
     page = pdf.document(swept(rows, faults=known), rows)["faults"]
     assert [row[0] for row in page["table"]["rows"]] == ["not_restored", "sorted"]
-    assert page["guide"][0]["seen"][0]["parts"] == "no part beyond two standard errors"
-    assert page["guide"][0]["seen"][0]["cure"] == "no remedy was measured, or there is no gap to close"
+    seen = dict(page["guide"][0]["seen"][0]["lines"])
+    assert seen["parts"] == "no part beyond two standard errors"
+    assert seen["remedy"] == "no remedy was measured"
+    assert page["table"]["rows"][0][-2:] == ["–", "–"]
 
 
 def test_a_fault_that_was_not_read_has_no_line(spoiled, clues):
     rows, known = spoiled
     assert len(shown((rows, (*known, ("nan", "ffffffffffff", ""))), clues)) == 2
     assert shown((rows, ()), clues) == []
+
+
+def test_faults_stand_as_they_are_given(spoiled, clues):
+    rows, known = spoiled
+    assert [own.name for own in shown((rows, known[::-1]), clues)] == ["sorted", "not_restored"]
+
+
+def test_without_a_healthy_twin_nothing_is_said_of_one(spoiled, clues, swept):
+    rows, known = spoiled
+    alone = rows[rows["trial"] == known[2][1]]
+    page = pdf.document(swept(alone, faults=known[2:]), alone, clues=clues)["faults"]
+    assert page["table"]["rows"] == [
+        [
+            *("sorted", "mnist", "128", "0.999", "+0.3140", "–", "−0.4280", "–"),
+            *("population n4096", "90 %"),
+        ]
+    ]
+    seen = dict(page["guide"][0]["seen"][0]["lines"])
+    assert seen["gap"] == (
+        "RMSE +0.3140 (no healthy twin in this sweep), accuracy −0.4280 (no healthy twin in this sweep)"
+    )
+    assert seen["signs"] == "no healthy twin in this sweep"
+
+
+def told_of(batch, drilled, swept, gap, **left):
+    """The line of the table and the block of a fault at inference that has a gap, and these remedies."""
+    rows = drilled(batch[batch["decay"] != 0.9], {"nan": gap})
+    (healthy,) = clued.trials(batch)
+    clues = clued.table(
+        clued.causes(healthy, {"lag": 0.02}, decay=0.999, drill="nan"),
+        *(clued.remedy(healthy, name, value, drill="nan") for name, value in left.items()),
+    )
+    known = (("none", healthy["trial"], ""), ("nan", healthy["trial"], "nan"))
+    page = pdf.document(swept(rows, faults=known), rows, clues=clues)["faults"]
+    return page["table"]["rows"][0][-2:], dict(page["guide"][0]["seen"][0]["lines"])
+
+
+@pytest.mark.parametrize(
+    ("gap", "left", "cell", "said"),
+    [
+        (0.5, {"mixed": 0.499}, ["none", "–"], "no remedy that was measured closes any of it"),
+        (0.5, {"mixed": 0.9}, ["none", "–"], "no remedy that was measured closes any of it"),
+        (0.5, {"mixed": -0.6}, ["none", "–"], "no remedy that was measured closes any of it"),
+        (0.5, {"mixed": -0.1}, ["mixed", "100 % and more"], "mixed closes 100 % and more (leaves −0.1000)"),
+        (-0.5, {"mixed": 0.1}, ["nothing to close", "–"], WELL),
+        (0.005, {"mixed": 0.001}, ["nothing to close", "–"], WELL),
+        (
+            0.5,
+            {"mixed": 0.4, "test_statistics": 0.3},
+            ["mixed", "20 %"],
+            "mixed closes 20 % (leaves +0.4000); looking at the test images (test_statistics) closes 40 %",
+        ),
+        (
+            0.5,
+            {"mixed": 0.4, "test_statistics": 0.31},
+            ["mixed", "20 %"],
+            "mixed closes 20 % (leaves +0.4000)",
+        ),
+        (
+            0.5,
+            {"mixed": 0.9, "test_statistics": 0.25},
+            ["none", "–"],
+            "no remedy that was measured closes any of it; "
+            "looking at the test images (test_statistics) closes 50 %",
+        ),
+    ],
+)
+def test_what_closes_nothing_is_no_cure(batch, drilled, swept, gap, left, cell, said):
+    line, seen = told_of(batch, drilled, swept, gap, **left)
+    assert line == cell
+    assert seen["remedy"] == said
+
+
+def test_a_fault_without_effect_is_told_in_one_sentence(batch, drilled, swept):
+    line, seen = told_of(batch, drilled, swept, 0.2144, mixed=0.01)
+    assert line == ["no effect", "–"]
+    assert list(seen) == ["gap", "effect"]
+    assert seen["effect"] == (
+        "no effect here: the RMSE gap differs from the healthy twin's by less than 0.0005"
+    )
+    assert "parts" in told_of(batch, drilled, swept, 0.2146, mixed=0.01)[1]
+
+
+def test_a_sign_that_is_not_known_is_not_shown():
+    unknown = pd.Series({"batch_dependence": NAN, "kl": 0.01})
+    assert telling(unknown, unknown) == []
+    assert [sign.name for sign in telling(unknown, pd.Series(HEALTHY))] == ["batch_dependence"]
 
 
 def test_seeds_of_a_fault_share_a_line(made, drilled):

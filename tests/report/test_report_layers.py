@@ -13,7 +13,8 @@ PARTS = {"stem": 0.05, "block_2": 0.1, "block_10": 0.06, "head": -0.01}
 DISTANCES = {"mean_shift": 0.5, "log_variance": -1.25, "kl": 0.75, "worst_kl": 3.0, "worst_channel": 17}
 
 
-SMALL = "No shares where the whole gap is within two standard errors of it: mnist, batch size 128, decay"
+WHOLE = "the difference to population statistics"
+SMALL = f"No shares where {WHOLE} is within two standard errors of 0: mnist, batch size 128, decay"
 
 
 @pytest.fixture
@@ -63,11 +64,12 @@ def test_each_decay_is_judged_by_its_own_gap(batch, swept):
     clues = clued.table(told(row, 0.02, decay=0.999), told(row, 0.2, decay=0.9))
     shown = pdf.document(swept(batch), batch, clues=clues)["by_layer"]
     assert shown["said"] == [
-        "For mnist, batch size 128, decay 0.999, block_2 has 50 % ± 5 % of the gap of +0.2000 ± 0.0200, "
-        "the most of 4 layers.",
+        f"For mnist, batch size 128, decay 0.999, block_2 has 50 % ± 5 % of {WHOLE}, "
+        "+0.2000 ± 0.0200: the most of 4 layers.",
         f"{SMALL} 0.9.",
     ]
     table = shown["table"]
+    assert (shown["whole"], table["head"][1]) == (WHOLE, f"part of {WHOLE}")
     assert table["titles"] == {
         "0": "mnist, batch size 128, decay 0.9",
         "4": "mnist, batch size 128, decay 0.999",
@@ -82,6 +84,39 @@ def test_each_decay_is_judged_by_its_own_gap(batch, swept):
         *("block_2", "+0.1000 ± 0.0100", "50 % ± 5 %", "+0.0500 ± 0.0040", "+0.2000 ± 0.0040"),
         *("0.5000", "−1.2500", "0.7500", "3.0000", "17"),
     ]
+
+
+def test_taken_to_the_batch_layers_add_up_to_the_gap(batch, swept):
+    (row,) = clued.trials(batch)
+    clues = clued.table(
+        clued.layers(row, PARTS, 0.02, target="batch"),
+        clued.layers(row, PARTS, 0.2, target="batch", decay=0.9),
+    )
+    page = pdf.document(swept(batch), batch, clues=clues)
+    shown = page["by_layer"]
+    assert shown["said"] == [
+        "For mnist, batch size 128, decay 0.999, block_2 has 50 % ± 5 % of the gap, +0.2000 ± 0.0200: "
+        "the most of 4 layers.",
+        "No shares where the gap is within two standard errors of 0: mnist, batch size 128, decay 0.9.",
+    ]
+    assert (shown["whole"], shown["table"]["head"][1]) == ("the gap", "part of the gap")
+    assert (
+        "Share of the whole (the gap), with one standard error, which takes the whole as known"
+        in (page["layer_bars"][0]["caption"])
+    )
+
+
+def test_each_target_is_told_by_its_own_whole(batch, swept):
+    (row,) = clued.trials(batch)
+    clues = clued.table(
+        *(clued.layers(row, PARTS, 0.02, target=target) for target in ("batch", "population"))
+    )
+    shown = pdf.document(swept(batch), batch, clues=clues)["by_layer"]
+    assert [sentence.split(" of ")[1] for sentence in shown["said"]] == [
+        "the gap, +0.2000 ± 0.0200: the most",
+        f"{WHOLE}, +0.2000 ± 0.0200: the most",
+    ]
+    assert shown["table"]["head"][1] == f"part of the gap, or {WHOLE}"
 
 
 def test_distances_alone_make_no_page(batch, swept):

@@ -107,7 +107,10 @@ def test_regressors_have_an_rmse_and_no_accuracy(batch, regressed, swept):
 def test_nothing_to_close_is_said(made):
     rows = made(norms=("batch",), sizes=(2,), decays=(0.999,))
     table = counted(rows, clued.remedy(clued.trials(rows)[0], "mixed", 0.0))
-    assert sentences(table) == ["No gap is beyond two standard errors: there is nothing to close."]
+    assert table["gap"].tolist() == pytest.approx([-0.006])
+    assert sentences(table) == [
+        "Phase false is nowhere worse than phase true beyond two standard errors: there is nothing to close."
+    ]
     assert pictures(table) == []
     assert told(table) == []
 

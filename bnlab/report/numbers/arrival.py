@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from bnlab.report.numbers.rows import base, moving, natural, ordinary
+from bnlab.report.numbers.rows import base, moving, natural, ordinary, variant
 from bnlab.report.numbers.tables import POINT, curves, gaps
 
 Layers: TypeAlias = Mapping[str, tuple[tuple[str, int], ...]]
@@ -22,19 +22,29 @@ UNKNOWN: Layers = MappingProxyType({})
 NOTHING = 1e-6
 """A share below this is as good as none."""
 RUN = ["task", "norm", "batch_size"]
+_STOPPED = r"(?:^|, )(?:fault phase_false|frozen from)(?:[ ,]|$)"
+
+
+def followed(rows: pd.DataFrame) -> pd.Series:
+    """Tell which rows are of trials whose averages were updated at every step.
+
+    A trial that was trained with phase false is never updated, and one with frozen statistics only until
+    they were frozen: decay^steps is not what their averages hold. Both say so in what tells trials apart.
+    """
+    return ~rows["task"].map(variant).str.contains(_STOPPED, regex=True).astype(bool)
 
 
 def shares(readings: pd.DataFrame, layers: Layers) -> pd.DataFrame:
     """One row per task, norm, batch size, decay and kind of layer: the share of the start at the last step.
 
-    Layers of one kind take the same number of updates per step.
+    Layers of one kind take the same number of updates per step. Only trials that are `followed` are here.
 
     Returns:
         Columns of `POINT`, `steps`, `updates` (per step), `layers` (names) and `share`.
 
     """
     rows = moving(ordinary(readings))
-    rows = rows[~rows["phase"]].drop_duplicates(["trial", "decay"])
+    rows = rows[~rows["phase"] & followed(rows)].drop_duplicates(["trial", "decay"])
     kinds = rows["trial"].map(lambda trial: _kinds(layers.get(trial, (("", 1),))))
     table = rows.assign(kind=kinds.astype(object))[[*POINT, "steps", "kind"]].explode("kind")
     table = table.assign(updates=table["kind"].str[0].astype("int64"), layers=table["kind"].str[1])
@@ -63,13 +73,24 @@ def ratios(readings: pd.DataFrame, layers: Layers) -> pd.DataFrame:
     table = moving(curves(readings))
     keys = ["split", *RUN, "step"]
     true = table[table["phase"]].set_index(keys)["rmse"].rename("true")
-    rows = table[~table["phase"]].join(true, on=keys).join(_slowest(readings, layers), on=RUN)
+    rows = (
+        table[~table["phase"] & followed(table)].join(true, on=keys).join(_slowest(readings, layers), on=RUN)
+    )
     share = rows["decay"] ** (rows["updates"] * rows["step"])
     return rows.assign(ratio=rows["rmse"] / rows["true"], share=share).reset_index(drop=True)
 
 
 def finals(readings: pd.DataFrame, layers: Layers) -> pd.DataFrame:
-    """The gaps that count, worst first, with `ratio`, `updates` and `share` of the slowest layer's start."""
+    """The gaps of `counted` whose averages were updated at every step."""
+    table = counted(readings, layers)
+    return table[followed(table)].astype({"updates": "int64"}).reset_index(drop=True)
+
+
+def counted(readings: pd.DataFrame, layers: Layers) -> pd.DataFrame:
+    """The gaps that count, worst first, with `ratio`, `updates` and `share` of the slowest layer's start.
+
+    Updates and share are NaN where the average was not updated at every step.
+    """
     table = moving(gaps(readings))
     rows = table[table["learned"] & table["rmse_gap"].notna()].join(_slowest(readings, layers), on=RUN)
     share = rows["decay"] ** (rows["updates"] * rows["steps"])

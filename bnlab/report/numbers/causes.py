@@ -11,7 +11,7 @@ import pandas as pd
 
 from bnlab.report.numbers.clues import over_seeds
 from bnlab.report.numbers.rows import FINALS, moving, natural
-from bnlab.report.numbers.tables import POINT
+from bnlab.report.numbers.tables import POINT, VISIBLE
 from bnlab.science.decomposition import CAUSES
 
 CELL = [*POINT, "metric"]
@@ -98,6 +98,11 @@ def largest(table: pd.DataFrame, cell: pd.Series, most: int) -> pd.DataFrame:
     """
     own = table[(table[CELL] == cell[CELL]).all(axis=1)]
     return own.loc[own["value"].abs().sort_values(ascending=False, kind="stable").index[:most]]
+
+
+def telling(rows: pd.DataFrame) -> pd.Series:
+    """Tell which amounts are beyond two standard errors and large enough to be shown as more than 0."""
+    return (rows["beyond"] == True) & (rows["value"].abs() >= VISIBLE)  # noqa: E712 - may be missing
 
 
 def worst(totals: pd.DataFrame, metric: str = "rmse") -> pd.DataFrame:

@@ -13,9 +13,14 @@ from bnlab.report.numbers.clues import HEALTHY, Fault, over_seeds
 from bnlab.report.numbers.remedies import TRANSDUCTIVE, closed
 from bnlab.report.numbers.rows import FINALS, base, final
 from bnlab.report.numbers.signs import Sign, telling
+from bnlab.report.numbers.tables import VISIBLE, beyond
 
 CASE = ["name", "base", "norm", "batch_size"]
 MOST_PARTS = 3
+EFFECT = 0.0005
+"""A fault that moves the RMSE gap by less has none."""
+NOTHING_CLOSED = 0.005
+"""A share below this is shown as 0 %."""
 _GAPS = ("rmse_gap", "accuracy_gap")
 
 
@@ -28,10 +33,15 @@ class Exhibit:
         task, norm, batch_size, decay: where.
         seeds: as many as were read.
         gaps: metric's gap -> (faulty, healthy twin), means over seeds; NaN where it is not a number.
+        twinned: a healthy twin was read at this decay.
+        accuracy: with phase false; NaN for a regressor.
         parts: cause, value, se, beyond; the largest first.
         signs: that differ most from the twin's.
-        cure, closed, left: the best remedy that a person could use, the share of the gap that it closes (NaN
-            where the gap is not a number), and what it leaves.
+        opened: there is a gap to close: above two standard errors and 0 as it is shown, or not a number.
+        tried: a remedy that a person could use was measured.
+        cure, closed, left: the best of these, the share of the gap that it closes (NaN where the gap is not a
+            number), and what it leaves; empty where none closes anything.
+        peeked: the share that is closed by looking at the evaluated images; NaN where that is not known.
     """
 
     fault: str
@@ -42,15 +52,26 @@ class Exhibit:
     decay: float
     seeds: int
     gaps: dict[str, tuple[float, float]]
+    twinned: bool
+    accuracy: float
     parts: pd.DataFrame
     signs: list[Sign]
+    opened: bool
+    tried: bool
     cure: str
     closed: float
     left: float
+    peeked: float
+
+    @property
+    def idle(self) -> bool:
+        """The fault leaves the RMSE gap as it is without it."""
+        gap, twin = self.gaps["rmse_gap"]
+        return self.twinned and abs(gap - twin) < EFFECT
 
 
 def exhibits(faults: Iterable[Fault], readings: pd.DataFrame, clues: pd.DataFrame) -> list[Exhibit]:
-    """Every fault that was read, in the order of the sweep, a line for each task.
+    """Every fault that was read, in the order of `faults` (a sweep has them by name), one for each task.
 
     Args:
         faults: of the sweep.
@@ -70,16 +91,17 @@ def faulty(faults: Iterable[Fault], readings: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of `CASE`, `fault`, `trial`, `drill`, `twin` (its trial), `seed`, `decay`, and for RMSE and
-        accuracy the gap, its `_se`, and the twin's gap with `_twin`.
+        accuracy the gap, its `_se`, and the twin's gap with `_twin`; `accuracy`; `twinned` (it has a twin).
 
     """
     rows = final(readings)
     rows = rows[~rows["phase"]]
     cases = _cases(list(faults), rows)
     metrics = [*_GAPS, *(f"{gap}_se" for gap in _GAPS)]
-    own = cases.merge(rows[["trial", "drill", "decay", *metrics]], on=["trial", "drill"])
+    own = cases.merge(rows[["trial", "drill", "decay", "accuracy", *metrics]], on=["trial", "drill"])
     healthy = rows[rows["drill"] == ""][["trial", "decay", *_GAPS]].rename(columns={"trial": "twin"})
-    return own.merge(healthy, on=["twin", "decay"], how="left", suffixes=("", "_twin"))
+    table = own.merge(healthy.assign(twinned=True), on=["twin", "decay"], how="left", suffixes=("", "_twin"))
+    return table.assign(twinned=table["twinned"].eq(True))
 
 
 def _cases(faults: list[Fault], rows: pd.DataFrame) -> pd.DataFrame:
@@ -130,6 +152,8 @@ def _exhibit(rows: pd.DataFrame, clues: pd.DataFrame) -> Exhibit:
         decay=float(first["decay"]),
         seeds=len(rows),
         gaps={gap: (_mean(rows[gap]), _mean(rows[f"{gap}_twin"])) for gap in _GAPS},
+        twinned=bool(rows["twinned"].all()),
+        accuracy=_mean(rows["accuracy"]),
         parts=_parts(own),
         signs=telling(_signs(own), _signs(twin)),
         **_cure(own, rows),
@@ -162,13 +186,35 @@ def _signs(own: pd.DataFrame) -> pd.Series:
 
 
 def _cure(own: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
-    """The remedy that leaves least of the gap, and how much; nothing where no gap counts."""
+    """Whether there is a gap to close, the remedy that leaves least of it, and what that closes."""
     known = rows[["trial", "decay"]].assign(gap=rows["rmse_gap"], gap_se=rows["rmse_gap_se"])
     table = closed(own, known)
-    useful = ~table["remedy"].isin(TRANSDUCTIVE) & table["rmse_gap"].notna()
-    table = table[useful & (table["closed"].notna() | table["gap"].isna())]
-    if table.empty:
-        return {"cure": "", "closed": np.nan, "left": np.nan}
+    table = table[table["rmse_gap"].notna() & (table["closed"].notna() | table["gap"].isna())]
     means = table.groupby("remedy", sort=False)[["closed", "rmse_gap"]].mean()
+    means = means if (opened := _opened(rows)) else means.iloc[:0]
+    looks = means.index.isin(list(TRANSDUCTIVE))
+    useful = means[~looks]
+    return {
+        "opened": opened,
+        "tried": len(useful) > 0,
+        "peeked": float(means.loc[looks, "closed"].max()),
+        **_best(useful[~(_gained(useful["closed"]) < NOTHING_CLOSED)]),
+    }
+
+
+def _opened(rows: pd.DataFrame) -> bool:
+    """Tell whether any seed has a gap to close."""
+    gap = rows["rmse_gap"]
+    return bool((beyond(gap, rows["rmse_gap_se"]) & (gap >= VISIBLE) | gap.isna()).any())
+
+
+def _gained(closed: pd.Series) -> pd.Series:
+    """The share of a gap's size that is gone: what is closed beyond the whole opens it on the other side."""
+    return 1 - (1 - closed).abs()
+
+
+def _best(means: pd.DataFrame) -> dict[str, Any]:
+    if means.empty:
+        return {"cure": "", "closed": np.nan, "left": np.nan}
     best = means["rmse_gap"].abs().idxmin()
     return {"cure": str(best), "closed": means.loc[best, "closed"], "left": means.loc[best, "rmse_gap"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from bnlab.records import TARGETS
@@ -14,6 +16,7 @@ WAYS = ("layer", "alone", "left")
 DISTANCES = ("mean_shift", "log_variance", "kl", "worst_kl", "worst_channel")
 WHOLE = "all"
 """The name under which the whole gap stands among its layers."""
+GAP, DIFFERENCE = "the gap", "the difference to population statistics"
 
 
 def layers(clues: pd.DataFrame) -> pd.DataFrame:
@@ -26,7 +29,8 @@ def layers(clues: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of `RUN`, `layer`; for each of `WAYS` its part of the RMSE gap and `_se`; the `DISTANCES`;
-        `gap` (the sum of the layers' parts), `gap_se`, `counts` (its shares are known), `share`, `share_se`.
+        `gap` (the sum of the layers' parts: see `whole`), `gap_se`, `counts` (its shares are known), `share`,
+        `share_se` (the whole is taken as known).
 
     """
     rows = _attributed(clues)
@@ -42,6 +46,17 @@ def layers(clues: pd.DataFrame) -> pd.DataFrame:
     error = (table["layer_se"] / table["gap"].abs()).where(counts)
     table = table.assign(counts=counts, share=share, share_se=error, place=_places(table, clues))
     return table.sort_values([*RUN, "place"], key=natural, ignore_index=True).drop(columns="place")
+
+
+def whole(targets: Iterable[str]) -> str:
+    """What the parts of layers add up to: the gap, but where they are taken to population statistics.
+
+    >>> whole(["batch"]), whole(["population"])
+    ('the gap', 'the difference to population statistics')
+    """
+    known = set(targets)
+    names = [GAP] * (known != {"population"}) + [DIFFERENCE] * ("population" in known)
+    return ", or ".join(names)
 
 
 def _attributed(clues: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,10 @@ CELL = ["task", "norm", "batch_size", "decay", "phase", "seed"]
 POINT = ["task", "norm", "batch_size", "decay"]
 ROUNDING = 1e-6
 """A gap up to this size is float32 rounding, whatever its standard error."""
+DECIMALS = 4
+"""As many a number has that a person reads."""
+VISIBLE = 0.5 * 10**-DECIMALS
+"""What is smaller is shown as 0."""
 LEARNED = 0.7
 """A regressor has learned something once its RMSE is at most this share of the best constant predictor's."""
 
@@ -144,7 +148,7 @@ def _moments(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return own.assign(constant_rmse=grouped["constant_rmse"].mean()).reset_index()
 
 
-def number(value: float, decimals: int = 4, signed: bool = False) -> str:
+def number(value: float, decimals: int = DECIMALS, signed: bool = False) -> str:
     """A number as people read it: fixed decimals, no negative zero, a dash for what is not known.
 
     >>> number(0.21404), number(0.21404, signed=True), number(-0.00001, signed=True), number(float("nan"))

@@ -22,6 +22,8 @@ NAMES = {
 """What a metric is called, its unit, and what a plus means for phase false."""
 PAGE = 8.4
 """Inches that the maps of one page may take."""
+LETTERS = 16
+"""Of a title, to the inch."""
 PALE = LinearSegmentedColormap.from_list("gap", ["#6f9fca", "#cfe0ee", "#fbfaf7", "#f5d2b8", "#de8a57"])
 """Pale enough at both ends for black numbers, also in grey."""
 
@@ -78,7 +80,7 @@ def _together(own: pd.DataFrame) -> pd.DataFrame:
     differing = [text for text in parts.values() if len(set(text)) > 1] or [parts["norm"]]
     title = ", ".join(filter(None, [base(own["task"].iloc[0]), *shared]))
     line = pd.concat(differing, axis=1).agg(lambda texts: ", ".join(filter(None, texts)), axis=1)
-    return own.assign(title=title, line=line.map(lambda text: short(text, 60)))[::-1]
+    return own.assign(title=title, line=line.map(lambda text: short(text or "plain", 60)))[::-1]
 
 
 def _tall(row: list[pd.DataFrame]) -> float:
@@ -93,6 +95,7 @@ def _grid(rows: list[list[pd.DataFrame]], metric: str, scale: float) -> str:
         min(WIDTH, max(3.4, columns * (max(1.6, 0.62 * wide) + 0.5 + names))),
         0.55 + sum(_tall(row) for row in rows),
     )
+    room = max(24, int(LETTERS * (size[0] / columns - 0.5 - names)))
     with drawing(size) as (figure, svg):
         heights = [_tall(row) for row in rows]
         cells = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
@@ -101,6 +104,7 @@ def _grid(rows: list[list[pd.DataFrame]], metric: str, scale: float) -> str:
                 axes.set_axis_off()
                 continue
             mesh = _draw(axes, block, metric, scale)
+            axes.set_title(wrapped(block["title"].iloc[0], room, 3))
         bar = figure.colorbar(mesh, ax=cells, location="bottom", aspect=45, shrink=0.6, pad=0.1 / len(rows))
         bar.set_label(NAMES[metric][1])
         bar.outline.set_visible(False)
@@ -119,7 +123,6 @@ def _draw(axes: Axes, block: pd.DataFrame, metric: str, scale: float) -> QuadMes
     axes.set_yticks(np.arange(table.shape[0]) + 0.5, table.index)
     numbers = block["line"].str.isdecimal().all()
     axes.set(xlabel="decay", ylabel="batch size" if numbers else "")
-    axes.set_title(wrapped(block["title"].iloc[0], 44, 2))
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from bnlab.report.numbers.decays import thinned
+from bnlab.report.numbers.layers import whole
 from bnlab.report.numbers.tables import decay_name
 from bnlab.report.pictures.drawing import WIDTH, Picture, drawing, wrapped
 from bnlab.report.pictures.figures import SHADES
@@ -17,7 +18,7 @@ from bnlab.report.pictures.panels import legend
 MOST, NARROW = 4, 7
 """As many trials are drawn; with at most so many layers two stand side by side."""
 LINES = {
-    "share": "share of\nthe gap",
+    "share": "share of\nthe whole",
     "mean_shift": "mean shift\n(std. dev.)",
     "log_variance": "log ratio of\nvariances",
     "kl": "KL per\nchannel",
@@ -39,11 +40,11 @@ def layers(table: pd.DataFrame) -> list[Picture]:
     columns = 2 if trials and max(own["layer"].nunique() for own in trials) <= NARROW else 1
     some = f" Drawn: the {MOST} of {len(trials)} trials with the largest gaps." if len(trials) > MOST else ""
     caption = (
-        "Layers in the model's order. Share of the gap, with one standard error; missing where the gap is "
-        "within two standard errors of it. Below: how far the moving statistics lie from the population's."
-        f"{some}"
+        f"Layers in the model's order. Share of the whole ({whole(rows['target'])}), with one standard "
+        "error, which takes the whole as known; missing where the whole is within two standard errors of 0. "
+        f"Below: how far the moving statistics lie from the population's.{some}"
     )
-    alt = "Bars for each layer of a network: its share of the gap, and three distances of its statistics."
+    alt = "Bars for each layer of a network: its share of the whole, and three distances of its statistics."
     shown = trials[:MOST]
     pages = [shown[at : at + columns] for at in range(0, len(shown), columns)]
     return [Picture(_page(page, columns), caption, alt) for page in pages]

@@ -51,6 +51,7 @@ def _page(plots: list[tuple[pd.DataFrame, str]], names: list[str], columns: int)
     with tiles(len(plots), columns, tall=1.9) as (figure, places, svg):
         for axes, (own, name) in zip(places, plots, strict=True):
             (_draw_shares if name == "closed" else _draw_scores)(axes, own, names)
+            _name(axes, own.iloc[0], narrow=columns > COLUMNS)
         figure.supxlabel("batch size", fontsize=7)
         legend(figure, places)
     return svg.getvalue()
@@ -81,8 +82,11 @@ def _lines(axes: Axes, own: pd.DataFrame, value: str, spread: str, names: list[s
         axes.errorbar(x, rows[value], yerr=rows[spread].fillna(0), label=name, **look)
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axes.set_xlim(-0.5, len(sizes) - 0.5)
-    norm = "" if own["norm"].iloc[0] == "batch" else f", {own['norm'].iloc[0]}"
-    axes.set_title(wrapped(f"{own['task'].iloc[0]}{norm}", 28, 2))
+
+
+def _name(axes: Axes, row: pd.Series, narrow: bool) -> None:
+    norm = "" if row["norm"] == "batch" else f", {row['norm']}"
+    axes.set_title(wrapped(f"{row['task']}{norm}", 20 if narrow else 34, 2), fontsize=6.5 if narrow else 7.5)
 
 
 def _look(at: int, count: int) -> dict[str, Any]:

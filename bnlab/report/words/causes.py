@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bnlab.report.numbers.causes import largest, worst
-from bnlab.report.numbers.tables import number
-from bnlab.report.words.phrases import listed, place
+from bnlab.report.numbers.causes import largest, telling, worst
+from bnlab.report.numbers.tables import DECIMALS, VISIBLE, number
+from bnlab.report.words.phrases import place
 
 MEANINGS = {
     "deployment": "what runs at inference is not the model that was trained",
@@ -22,10 +22,10 @@ MOST, CELLS = 3, 3
 
 
 def sentences(parts: pd.DataFrame, totals: pd.DataFrame) -> list[str]:
-    """The worst gaps beyond two standard errors, each with its largest parts."""
+    """The worst gaps beyond two standard errors, each with its largest parts and the rest."""
     found = _found(totals)
     return [
-        f"For {place(found, cell)}, the RMSE gap of {_gap(cell)} is mostly {_parts(parts, cell)}."
+        f"For {place(found, cell)}, the RMSE gap is {_gap(cell)}: {_parts(parts, cell)}."
         for _, cell in found.iterrows()
     ]
 
@@ -35,14 +35,14 @@ def lines(parts: pd.DataFrame, totals: pd.DataFrame) -> list[str]:
     found = _found(totals)
     return [
         f"{cell['task']} {cell['norm']} b{cell['batch_size']}, {place(found, cell).rpartition(', ')[2]}: "
-        f"gap {_gap(cell)} = {_parts(parts, cell)}"
+        f"gap {_gap(cell)}: {_parts(parts, cell)}"
         for _, cell in found.iterrows()
     ]
 
 
 def _found(totals: pd.DataFrame) -> pd.DataFrame:
     table = worst(totals)
-    return table[table["beyond"]].head(CELLS)
+    return table[telling(table)].head(CELLS)
 
 
 def _gap(cell: pd.Series) -> str:
@@ -50,8 +50,16 @@ def _gap(cell: pd.Series) -> str:
 
 
 def _parts(parts: pd.DataFrame, cell: pd.Series) -> str:
-    """The largest parts that are beyond two standard errors of their own."""
-    own = largest(parts, cell, MOST)
-    own = own[own["beyond"]]
+    """The largest parts that tell, and what is left of the gap without them."""
+    own = largest(parts, cell, len(parts))
+    own = own[telling(own)].head(MOST)
+    if own.empty:
+        return "no part is beyond two standard errors"
     named = [f"{row.cause} {number(row.value, signed=True)} ± {number(row.se)}" for row in own.itertuples()]
-    return listed(named) or "in no part beyond two standard errors"
+    return ", ".join([*named, *_rest(cell["value"], own["value"])])
+
+
+def _rest(whole: float, named: pd.Series) -> list[str]:
+    """What the named parts leave of the whole, as they are shown: then all that is shown adds up."""
+    rest = round(whole, DECIMALS) - named.round(DECIMALS).sum()
+    return [f"the rest {number(rest, signed=True)}"] if abs(rest) >= VISIBLE else []

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from bnlab.report.numbers.clues import percent
-from bnlab.report.numbers.faults import Exhibit
+from bnlab.report.numbers.faults import EFFECT, Exhibit
 from bnlab.report.numbers.signs import Sign, significant
 from bnlab.report.numbers.tables import number
 from bnlab.report.words.phrases import listed
 
 BROKEN = "not a number"
+ALONE = "no healthy twin in this sweep"
+IDLE = f"no effect here: the RMSE gap differs from the healthy twin's by less than {EFFECT}"
+WELL = "nothing to close: phase false is no worse than phase true here"
+PEEKED = 0.2
+"""Looking at the evaluated images is told of where it closes so much more of a gap than what does not."""
 FAULTS = {
     "not_updated": (
         "The moving averages are never updated, so training looks well and inference is near chance: run "
@@ -91,7 +98,9 @@ SIGNS = {
     "kl": "distance to the population (KL)",
     "spread_of_means": "spread of batch means over that of shuffled images",
     "updates_per_step": "updates per step",
-    "batch_dependence": "change of outputs with the order of the images",
+    "batch_dependence": (
+        "RMS change of an image's outputs (logits) when half of the images come in another order"
+    ),
     "test_shift": "distance of the evaluated images' statistics to the training data's (KL)",
 }
 """What each sign is called."""
@@ -118,6 +127,8 @@ def parts(exhibit: Exhibit) -> str:
 
 def signs(exhibit: Exhibit) -> str:
     """The signs that differ most from the healthy twin's."""
+    if not exhibit.twinned:
+        return ALONE
     return "; ".join(map(_sign, exhibit.signs)) or "none differs tellingly from the twin's"
 
 
@@ -128,11 +139,75 @@ def _sign(sign: Sign) -> str:
     return f"{SIGNS.get(sign.name, sign.name)}: {value} (healthy: {twin})"
 
 
+def beside(exhibit: Exhibit, gap: str) -> str:
+    """A gap of a fault, with that of its healthy twin."""
+    faulty, twin = exhibit.gaps[gap]
+    return f"{known(faulty)} ({f'healthy: {known(twin)}' if exhibit.twinned else ALONE})"
+
+
 def cure(exhibit: Exhibit) -> str:
-    """The best remedy that was measured, and how far it goes."""
+    """The best remedy that was measured, and how far it goes; also what looking at the test would do."""
+    if not exhibit.opened:
+        return WELL
+    return "; ".join(filter(None, [_cure(exhibit), _peek(exhibit)]))
+
+
+def _cure(exhibit: Exhibit) -> str:
     if not exhibit.cure:
-        return "no remedy was measured, or there is no gap to close"
+        return "no remedy that was measured closes any of it" if exhibit.tried else "no remedy was measured"
     left = f"leaves {number(exhibit.left, signed=True)}"
     if np.isnan(exhibit.closed):
         return f"{exhibit.cure} {left}"
-    return f"{exhibit.cure} closes {percent(exhibit.closed)} ({left})"
+    return f"{exhibit.cure} closes {share(exhibit.closed)} ({left})"
+
+
+def _peek(exhibit: Exhibit) -> str:
+    other = exhibit.closed if exhibit.cure else 0.0
+    if not exhibit.peeked - other >= PEEKED:
+        return ""
+    return f"looking at the test images (test_statistics) closes {share(exhibit.peeked)}"
+
+
+def share(closed: float) -> str:
+    """A share closed; what goes beyond the whole turns the gap round.
+
+    >>> share(0.984), share(1.3), share(float("nan"))
+    ('98 %', '100 % and more', '-')
+    """
+    return f"{percent(1.0)} and more" if closed >= 1.005 else percent(closed)
+
+
+def briefly(exhibit: Exhibit) -> str:
+    """The cure in a cell of a table: its name, or why there is none."""
+    if exhibit.idle:
+        return "no effect"
+    return exhibit.cure or ("–" if not exhibit.tried else "none") if exhibit.opened else "nothing to close"
+
+
+def lines(exhibits: Iterable[Exhibit]) -> list[str]:
+    """A line for each fault and task, where its gap is largest; the largest gaps first, signs aside."""
+    ranked = sorted(exhibits, key=_size, reverse=True)
+    first = {(own.name, own.task): own for own in reversed(ranked)}
+    return [_line(own) for own in ranked if first[own.name, own.task] is own]
+
+
+def _size(exhibit: Exhibit) -> float:
+    """A gap that is no number is larger than any."""
+    gap = abs(exhibit.gaps["rmse_gap"][0])
+    return np.inf if np.isnan(gap) else gap
+
+
+def _line(own: Exhibit) -> str:
+    gap, twin = own.gaps["rmse_gap"]
+    healthy = f"healthy {known(twin)}" if own.twinned else "no healthy twin"
+    accuracy = "" if np.isnan(own.accuracy) else f", accuracy {number(own.accuracy, decimals=3)}"
+    return f"fault {own.name}, {own.task}: RMSE gap {known(gap)} ({healthy}){accuracy}; {_closes(own)}"
+
+
+def _closes(own: Exhibit) -> str:
+    """What closes the gap of a fault, in a few words."""
+    if own.idle or not own.opened:
+        return "no effect" if own.idle else "nothing to close"
+    if not own.cure:
+        return "nothing closes it" if own.tried else "no remedy was measured"
+    return f"{own.cure} closes {'it' if np.isnan(own.closed) else f'{share(own.closed)} of it'}"

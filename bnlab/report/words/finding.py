@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bnlab.report.numbers.arrival import UNKNOWN, Layers, finals
+from bnlab.report.numbers.arrival import UNKNOWN, Layers, counted
 from bnlab.report.numbers.best import best, swept
 from bnlab.report.numbers.rows import CONTROLS, moving, normalization, ordinary
 from bnlab.report.numbers.tables import ROUNDING, cells, decay_name, gaps, number, power
@@ -48,19 +48,19 @@ def finding(readings: pd.DataFrame, layers: Layers = UNKNOWN) -> Finding:
     if missing:
         return Finding(largest=missing, stand_in=stand_in)
     table = gaps(readings)
-    counted, controls = finals(readings, layers), table[table["norm"].isin(CONTROLS)]
-    found = counted[counted["rmse_beyond"]]
+    every, controls = counted(readings, layers), table[table["norm"].isin(CONTROLS)]
+    found = every[every["rmse_beyond"]]
     return Finding(
         best=named(best(table)) if swept(table) else "",
-        largest=_alone(moving(table)) if counted.empty else _largest(counted, found),
+        largest=_alone(moving(table)) if every.empty else _largest(every, found),
         lag="" if found.empty else _lag(found.iloc[0]),
-        follows="" if found.empty else _follows(counted, found.iloc[0]),
-        better=_better(counted, found),
+        follows="" if found.empty else _follows(every, found.iloc[0]),
+        better=_better(every, found),
         drills=_drills(readings),
         broken=_broken(table),
         unlearned=unlearned(cells(readings)),
         control=_control(controls),
-        reach=_reach(counted),
+        reach=_reach(every),
         stand_in=stand_in,
     )
 
@@ -94,16 +94,16 @@ def _largest(counted: pd.DataFrame, found: pd.DataFrame) -> str:
 
 def _lag(worst: pd.Series) -> str:
     """A moving average keeps decay^n of its start after n updates: named once it exceeds 5 %."""
-    if worst["rmse_gap"] < 0 or worst["share"] <= 0.05:
+    if worst["rmse_gap"] < 0 or not worst["share"] > 0.05:
         return ""
-    decay, updates = decay_name(worst["decay"]), worst["updates"] * worst["steps"]
+    decay, updates = decay_name(worst["decay"]), int(worst["updates"] * worst["steps"])
     share = f"{number(worst['share'], 2)} of its start ({decay}^{updates})"
     return f"That moving average had not arrived: after {worst['steps']} steps it still held {share}."
 
 
 def _follows(counted: pd.DataFrame, worst: pd.Series) -> str:
     """What a faster average says about the largest gap, where one was measured."""
-    alone = worst["rmse_gap"] < 0 or faster(counted, worst).empty
+    alone = worst["rmse_gap"] < 0 or pd.isna(worst["share"]) or faster(counted, worst).empty
     return "" if alone else follows(counted, worst)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bnlab.report.numbers.clues import percent
-from bnlab.report.numbers.layers import runs
+from bnlab.report.numbers.layers import runs, whole
 from bnlab.report.numbers.tables import number
-from bnlab.report.words.phrases import listed, place
+from bnlab.report.words.phrases import place
 
 NAMED = 3
 """As many trials as have a sentence of their own."""
@@ -38,9 +38,10 @@ def called(among: pd.DataFrame, row: pd.Series) -> str:
 def _leader(table: pd.DataFrame, own: pd.DataFrame) -> str:
     first = own.loc[own["share"].idxmax()]
     share = f"{percent(first['share'])} ± {percent(first['share_se'])}"
-    gap = f"the gap of {number(first['gap'], signed=True)} ± {number(first['gap_se'])}"
+    size = f"{number(first['gap'], signed=True)} ± {number(first['gap_se'])}"
     return (
-        f"For {called(table, first)}, {first['layer']} has {share} of {gap}, the most of {len(own)} layers."
+        f"For {called(table, first)}, {first['layer']} has {share} of {whole([first['target']])}, {size}: "
+        f"the most of {len(own)} layers."
     )
 
 
@@ -51,7 +52,5 @@ def _small(tables: Sequence[pd.DataFrame]) -> list[str]:
     every = pd.concat(tables)
     named = [called(every, own.iloc[0]) for own in tables]
     more = [f"{len(named) - 2 * NAMED} more"] * (len(named) > 2 * NAMED)
-    where = (
-        listed([*named[: 2 * NAMED], *more]) if len(named) == 1 else "; ".join([*named[: 2 * NAMED], *more])
-    )
-    return [f"No shares where the whole gap is within two standard errors of it: {where}."]
+    where = "; ".join([*named[: 2 * NAMED], *more])
+    return [f"No shares where {whole(every['target'])} is within two standard errors of 0: {where}."]

@@ -21,6 +21,7 @@ REMARK = (
     "It looks at the very images that it is scored on (transductive): it shows what their statistics are "
     "worth, and is no remedy for images that come one by one."
 )
+WELL = "Phase false is nowhere worse than phase true beyond two standard errors: there is nothing to close."
 
 
 def meanings(remedies: list[str]) -> list[list[str]]:
@@ -43,7 +44,7 @@ def sentences(table: pd.DataFrame) -> list[str]:
     if table.empty:
         return []
     if table["closed"].isna().all():
-        return ["No gap is beyond two standard errors: there is nothing to close."]
+        return [WELL]
     best_of = "; ".join(told(table))
     return (
         [f"What leaves least of the gaps that count, with the largest of them: {best_of}."] if best_of else []
