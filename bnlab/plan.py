@@ -15,13 +15,14 @@ from bnlab.data.order import held_out_count, probe_size
 from bnlab.records import Clue, Reading, Trial, made_so
 from bnlab.settings import Settings, SettingsError
 from bnlab.settings.faults import HEALTHY, Fault, drill, trained_fault
-from bnlab.settings.groups import Measure
 from bnlab.store import Folder
 
 # Version of a trial's meaning: raise it when equal settings no longer give equal numbers.
 FORMAT = 2
 # A trial keeps checkpoints for a default curve, whatever it is asked first; other steps need a new training.
 KEPT = 12
+# Statistics may be estimated from so many samples, also where there are fewer images.
+_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -262,9 +263,8 @@ def _fits(key: str, size: int, available: int, what: str) -> None:
 
 
 def _fits_the_samples(settings: Settings, pool: int, what: str) -> None:
-    """Bound what statistics are estimated from; of a small data set the usual number may come round again."""
-    asked = settings.measure
-    most = max(pool, Measure.model_fields["population_samples"].default)
+    """Bound what statistics are estimated from; images of a small data set may come round again."""
+    asked, most = settings.measure, max(pool, _SAMPLES)
     for key, samples in (
         ("population_samples", asked.population_samples),
         *(("remedy_samples", given) for given in asked.remedy_samples),

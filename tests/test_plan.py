@@ -566,12 +566,12 @@ def test_only_moving_statistics_that_are_trained_are_explained(settings, changes
     ("changes", "message"),
     [
         (
-            {"measure__population_samples": 4097},
-            "measure.population_samples must not exceed the data, got 4097 of 4096 training images",
+            {"measure__population_samples": 10_001},
+            "measure.population_samples must not exceed the data, got 10001 of 10000 training images",
         ),
         (
-            {"measure__remedy_samples": [None, 5000]},
-            "measure.remedy_samples must not exceed the data, got 5000 of 4096 training images",
+            {"measure__remedy_samples": [None, 20_000]},
+            "measure.remedy_samples must not exceed the data, got 20000 of 10000 training images",
         ),
         (
             {"fault": {"name": "phase_true", "batch": 361}},
@@ -590,5 +590,5 @@ def test_no_more_is_asked_for_than_there_is(planned, changes, message):
 
 
 def test_as_many_as_there_are_may_be_asked_for(planned):
-    planned(measure__population_samples=4096, fault={"name": "phase_true", "batch": 360})
+    planned(measure__population_samples=10_000, fault={"name": "phase_true", "batch": 360})
     planned(fault={"name": "weights_averaged", "checkpoints": 12})

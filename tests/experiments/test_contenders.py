@@ -94,11 +94,11 @@ def readings(job, tmp_path_factory):
 def test_the_usual_way_sees_the_same_images(job):
     from bnlab.data import load
     from bnlab.data.order import batches
-    from bnlab.measure.curve import _probes
+    from bnlab.measure.splits import probes
     from experiments.throughput.usual_way import given
 
     has, images = given(job), load(job.source)
-    for mine, ours in zip(has.probes, _probes(job.trial, images, job.wanted), strict=True):
+    for mine, ours in zip(has.probes, probes(job.trial, images, job.wanted), strict=True):
         np.testing.assert_array_equal(mine.x, ours.x.astype(np.float32) / np.float32(255))
         np.testing.assert_array_equal(mine.y, ours.y)
     order = batches(job.trial.seed, len(images.train_x), 16, 0, 32)
