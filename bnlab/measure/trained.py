@@ -16,7 +16,7 @@ from bnlab.plan import Wanted
 from bnlab.records import Trial
 from bnlab.science.averages import start_share
 from bnlab.science.moments import Moments
-from bnlab.science.tape import MovingStatistics, Tape
+from bnlab.science.tape import Tape
 from bnlab.store import Folder
 
 Layers: TypeAlias = Mapping[str, Moments]
@@ -45,7 +45,7 @@ class Trained:
         restore(load(folder.checkpoint(self.step)), self.model)
         self.evaluator = Evaluator(trial, self.model, wanted.eval_batch_size)
         self._others: dict[tuple, Evaluator] = {}
-        self._averages = moving_statistics(folder, self.step, list(dict.fromkeys(decays)))
+        self.averages = moving_statistics(folder, self.step, list(dict.fromkeys(decays)))
 
     @property
     def batch_size(self) -> int:
@@ -53,23 +53,18 @@ class Trained:
         size = self.trial.batch_size
         return min(size, int(dict(self.trial.options).get("virtual_batch_size", size)))
 
-    @property
-    def averages(self) -> MovingStatistics:
-        """The moving statistics at every decay that was asked for."""
-        return self._averages
-
     def moving(self, decay: float) -> Layers:
         """Read the moving statistics at a decay."""
-        return {layer: Moments(*own) for layer, own in self._averages.at(decay).items()}
+        return {layer: Moments(*own) for layer, own in self.averages.at(decay).items()}
 
     def debiased(self, decay: float) -> Layers | None:
         """Read them without what they hold of their start; None where they hold nothing else."""
-        updates = self._averages.updates
+        updates = self.averages.updates
         if not all(updates.values()):
             return None
         if all(start_share(decay, count) < _GONE for count in updates.values()):
             return self.moving(decay)
-        return {layer: Moments(*own) for layer, own in self._averages.debiased(decay).items()}
+        return {layer: Moments(*own) for layer, own in self.averages.debiased(decay).items()}
 
     def once(self, key: tuple, make: Callable[[], Evaluator]) -> Evaluator:
         """Make an evaluator of other weights once, whichever decays it is asked for."""

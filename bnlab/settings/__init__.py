@@ -88,7 +88,7 @@ class Settings(Group):
         name = self.fault.name
         if name == "none":
             return self
-        if self.norm.name not in MOVING or self.task.freeze:
+        if not self.moving:
             raise ValueError(
                 f"fault={name} needs moving statistics that are trained, got norm={self.norm.name} and "
                 f"task.freeze={str(self.task.freeze).lower()}"
@@ -129,7 +129,7 @@ class Settings(Group):
 
     @model_validator(mode="after")
     def _frozen_statistics_are_there(self) -> Settings:
-        if self.train.freeze_statistics_at is not None and (self.norm.name not in MOVING or self.task.freeze):
+        if self.train.freeze_statistics_at is not None and not self.moving:
             raise ValueError(
                 "train.freeze_statistics_at needs moving statistics that are trained, got "
                 f"norm={self.norm.name} and task.freeze={str(self.task.freeze).lower()}"

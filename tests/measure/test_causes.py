@@ -142,7 +142,7 @@ def lag(scholar):
     """The same average after 5 updates only: 0.9^5 = 59 % of it is its start."""
     same = row(scholar.debiased(0.9))
     return Injected(
-        changed(scholar, _averages=having_seen(scholar, same.repeat(5, 0))),
+        changed(scholar, averages=having_seen(scholar, same.repeat(5, 0))),
         untouched=("bias", "shift", "batch"),
     )
 
@@ -152,7 +152,7 @@ def few_images(scholar):
     noted = scholar.evaluator.moments(scholar.images.train_x[:4], 4, scholar.step)
     one = np.concatenate([part[0] for own in noted.values() for part in own])[None]
     return Injected(
-        changed(scholar, _averages=having_seen(scholar, one.repeat(240, 0))),
+        changed(scholar, averages=having_seen(scholar, one.repeat(240, 0))),
         untouched=("lag", "bias", "shift", "batch"),
     )
 
@@ -163,7 +163,7 @@ def other_weights(scholar):
     then.advance(Tape(scholar.tape().columns, scholar.tape().moments[:60]))
     old = row(then.debiased(0.9))
     return Injected(
-        changed(scholar, _averages=having_seen(scholar, old.repeat(240, 0))),
+        changed(scholar, averages=having_seen(scholar, old.repeat(240, 0))),
         untouched=("lag", "bias", "shift", "batch"),
     )
 
@@ -175,7 +175,7 @@ def alike_inside(scholar):
         changed(
             scholar,
             trial=replace(scholar.trial, fault="sorted"),
-            _averages=having_seen(scholar, seen.repeat(240, 0)),
+            averages=having_seen(scholar, seen.repeat(240, 0)),
         ),
         untouched=("lag",),
     )

@@ -24,7 +24,7 @@ def shown(scholar):
         trained.trial = replace(scholar.trial, **(trial or {}))
         if tape is not None:
             columns = scholar.tape().columns
-            trained._averages = MovingStatistics(columns, [0.9]).advance(Tape(columns, tape))
+            trained.averages = MovingStatistics(columns, [0.9]).advance(Tape(columns, tape))
         patient = Patient(trained, drill(fault) if fault else "", (0.9,))
         split = whole(scholar.trial, scholar.images, scholar.wanted)
         return {clue.name: clue.value for clue in signs(patient, split)}
