@@ -1,0 +1,185 @@
+"""What is seen of a model: the signs by which causes are told from one another, each a number.
+
+Distances are those of `bnlab.science.mixtures.apart`: mean squares, in deviations of the population.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bnlab.doctor.chart import Chart, Split, concatenated
+from bnlab.doctor.subject import Layers, length, take
+from bnlab.science.mixtures import apart, squares
+from bnlab.science.moments import Moments
+from bnlab.science.tape import START_MEAN, START_VARIANCE
+
+# Outputs in other company may differ by rounding: this much of their size, by the precision of the network.
+_ROUNDING = {"float32": 1e-3, "float64": 1e-3}
+_HALF_ROUNDING = 3e-2
+
+
+@dataclass(frozen=True)
+class Leak:
+    """How inference was seen to use batch statistics.
+
+    Attributes:
+        how: the call, such as `model(x)`.
+        differs: relative difference of outputs in other company.
+        changed: paths of variables that the call changed.
+        phase: keyword arguments of the call.
+    """
+
+    how: str
+    differs: float
+    changed: tuple[str, ...]
+    phase: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Signs of a model; distances are NaN where moving statistics are not finite.
+
+    Attributes:
+        not_finite: layers with a NaN or infinite statistic.
+        at_start: layers whose statistics are mean 0, variance 1, exactly.
+        vanished: layers whose variances are below a thousandth of the population's, in nearly all channels.
+        half: layers whose statistics are kept in half precision, or are such numbers all.
+        leaks: ways of inference that use batch statistics.
+        distance: of moving statistics from the population that training feeds.
+        noise: distance that a healthy average has by its own sampling error, at the layers' decays.
+        one_batch: distance of a single batch, which the weights were trained to bear.
+        log_variance: mean of log(moving / population variance).
+        test_distance: of the test split's population from the training data's.
+        test_noise: distance that two samples of one population have.
+        calls_apart: distance between the calls of a layer that is called several times, at most.
+    """
+
+    not_finite: tuple[str, ...]
+    at_start: tuple[str, ...]
+    vanished: tuple[str, ...]
+    half: tuple[str, ...]
+    leaks: tuple[Leak, ...]
+    distance: float
+    noise: float
+    one_batch: float
+    log_variance: float
+    test_distance: float
+    test_noise: float
+    calls_apart: float
+
+
+def examine_signs(chart: Chart) -> Findings:
+    """Look for every sign."""
+    moving, epsilons = chart.moving, chart.subject.epsilons
+    own, true = concatenated(moving), concatenated(chart.fed)
+    spread = np.concatenate([np.full(len(m.mean), epsilons[k]) for k, m in moving.items()])
+    with np.errstate(all="ignore"):
+        logs = np.log((own.variance + spread) / (true.variance + spread))
+    return Findings(
+        not_finite=tuple(k for k, m in moving.items() if not (np.isfinite(m.mean) & np.isfinite(m.variance)).all()),
+        at_start=tuple(k for k, m in moving.items() if (m.mean == START_MEAN).all() and (m.variance == START_VARIANCE).all()),
+        vanished=tuple(k for k, m in moving.items() if _has_vanished(m, chart.fed[k], epsilons[k])),
+        half=tuple(k for k, m in moving.items() if _is_half(chart, k, m)),
+        leaks=tuple(leaks(chart)),
+        distance=apart(moving, chart.fed, epsilons),
+        noise=_noise(chart),
+        one_batch=_one_batch(chart),
+        log_variance=float(np.mean(logs)),
+        test_distance=float("nan") if chart.test is None else apart(chart.of_test, chart.population, epsilons),
+        test_noise=_sample_noise(chart),
+        calls_apart=_calls_apart(chart),
+    )  # fmt: skip
+
+
+def leaks(chart: Chart) -> list[Leak]:
+    """Call the model as its owner does, and see whether outputs depend on the company of a sample."""
+    subject, some = chart.subject, take(chart.x, slice(0, min(length(chart.x), 2 * chart.size)))
+    other = np.random.default_rng(0).permutation(length(some))[: max(1, length(some) // 2)]
+    found = []
+    for how, phase in (("model(x, training=False)", {"training": False}), ("model(x)", {})):
+        subject.put_back()
+        one = subject.as_it_is(some, **phase)
+        changed = [path for path in subject.put_back() if "seed" not in path]
+        two = subject.as_it_is(take(some, other), **phase)
+        subject.put_back()
+        differs = max(_relative(a[other], b) for a, b in zip(one, two, strict=True))
+        if differs > _rounding(chart) or changed:
+            found.append(Leak(how, differs, tuple(changed), phase))
+    return found
+
+
+def _rounding(chart: Chart) -> float:
+    kinds = {layer.compute_dtype for layer in chart.subject.model._flatten_layers()}
+    return max(_ROUNDING.get(kind, _HALF_ROUNDING) for kind in kinds if "float" in kind) if kinds else 1e-3
+
+
+def _relative(one: np.ndarray, other: np.ndarray) -> float:
+    size = np.sqrt(np.mean(np.square(other, dtype=np.float64)))
+    return float(np.sqrt(np.mean(np.square(one.astype(np.float64) - other))) / max(size, 1e-12))
+
+
+def _has_vanished(own: Moments, true: Moments, epsilon: float) -> bool:
+    alive = true.variance > 10 * epsilon
+    return bool(alive.any() and (own.variance[alive] < 1e-3 * true.variance[alive]).mean() > 0.9)
+
+
+def _is_half(chart: Chart, key: str, own: Moments) -> bool:
+    layer = chart.subject.named[key]
+    if "16" in layer.moving_variance.dtype:
+        return True
+    values = np.concatenate([own.mean, own.variance])
+    plain = np.isin(values, (0.0, 1.0)) | ~np.isfinite(values)
+    with np.errstate(over="ignore"):
+        return bool((~plain).sum() >= 8 and (values == values.astype(np.float16)).all())
+
+
+def _of_average(decay: float) -> float:
+    """Share of one batch's variance that is left in a moving average of independent batches."""
+    return (1 - decay) / (1 + decay)
+
+
+def _noise(chart: Chart) -> float:
+    """Estimate the distance of a healthy average: the spread of batches over the length of the average."""
+    each = []
+    for key, own in chart.batches.items():
+        rows = [squares(Moments(m, v), chart.means[key], chart.subject.epsilons[key]) for m, v in zip(*own, strict=True)]
+        each.append(np.mean(rows) * _of_average(chart.subject.named[key].momentum))
+    return float(np.mean(each)) + _sample_noise(chart)
+
+
+def _one_batch(chart: Chart) -> float:
+    found = [
+        np.mean([squares(Moments(m, v), chart.means[key], chart.subject.epsilons[key]).mean() for m, v in zip(*own, strict=True)])
+        for key, own in chart.batches.items()
+    ]
+    return float(np.mean(found))  # fmt: skip
+
+
+def _sample_noise(chart: Chart) -> float:
+    """Estimate the distance of two samples of one population, from disjoint parts of the sample."""
+    parts, epsilons = chart.population_of_parts, chart.subject.epsilons
+    found = [apart(one, other, epsilons) for n, one in enumerate(parts) for other in parts[:n]]
+    return float(np.mean(found)) / len(parts) if found else 0.0
+
+
+def _calls_apart(chart: Chart) -> float:
+    shared = [key for key, calls in chart.subject.calls.items() if calls > 1]
+    if not shared:
+        return 0.0
+    seen = chart.subject.by_call(chart.x, chart.size)
+    return max(_between(chart, key, seen[key]) for key in shared)
+
+
+def _between(chart: Chart, key: str, calls: list[Moments]) -> float:
+    whole = [Moments(own.mean.mean(0), own.variance.mean(0) + own.mean.var(0)) for own in calls]
+    return max(float(squares(one, whole[0], chart.subject.epsilons[key]).mean()) for one in whole[1:])
+
+
+def distance_of(chart: Chart, statistics: Layers) -> float:
+    """Measure how far moving statistics lie from others."""
+    return apart(chart.moving, statistics, chart.subject.epsilons)
+
+

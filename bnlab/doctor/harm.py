@@ -1,0 +1,83 @@
+"""What a difference between two ways of normalizing does to a model, and whether it matters.
+
+A difference matters if it is real and would be noticed:
+
+    real       beyond three paired standard errors (the normal tail beyond is .0013 on one side)
+    noticed    beyond twice the standard error with which the metric itself is known on these samples: a model
+               that is worse by less cannot be told from the same model on other samples of as many
+
+and, whether there are labels or not, if it moves predictions more than a batch of training's own size moves
+them: the weights were trained to bear that much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnlab.science.gap import contrast, paired_standard_error
+from bnlab.science.scores import Scores
+
+REAL, NOTICED = 3.0, 2.0
+
+
+@dataclass(frozen=True)
+class Harm:
+    """How much worse one way is than another, on the same samples.
+
+    Attributes:
+        metric: the one that shows it most, in its own units of being noticed.
+        value, standard_error: of the difference; positive is worse.
+        noticed: difference / (twice the metric's own standard error).
+        real: difference / (three paired standard errors).
+    """
+
+    metric: str
+    value: float
+    standard_error: float
+    noticed: float
+    real: float
+
+    @property
+    def matters(self) -> bool:
+        """Whether it is real and would be noticed."""
+        return self.noticed > 1 and self.real > 1
+
+    @property
+    def inverse(self) -> bool:
+        """Whether the other way round is real and would be noticed."""
+        return self.noticed < -1 and self.real < -1
+
+
+def harm(one: Scores, other: Scores, batch_size: int = 1) -> Harm:
+    """Say how much worse `one` is than `other`, by RMSE or accuracy, whichever shows more."""
+    found = contrast(((1.0, one), (-1.0, other)), batch_size)
+    given = [_harm("rmse", found["rmse"], _own_error(other, one, "rmse"))]
+    if np.isfinite(one.correct).all() and np.isfinite(other.correct).all():
+        value, error = found["accuracy"]
+        given.append(_harm("accuracy", (-value, error), _own_error(other, one, "accuracy")))
+    return max(given, key=lambda own: abs(own.noticed) if np.isfinite(own.noticed) else np.inf)
+
+
+def _harm(metric: str, difference: tuple[float, float], own: float) -> Harm:
+    value, error = map(float, difference)
+    if not np.isfinite(value):
+        return Harm(metric, value, error, np.inf, np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noticed, real = np.divide(value, NOTICED * own), np.divide(value, REAL * error)
+    return Harm(metric, value, error, float(np.nan_to_num(noticed)), float(np.nan_to_num(real)))
+
+
+def _own_error(one: Scores, other: Scores, metric: str) -> float:
+    """Standard error of a metric itself; the larger one of the two ways, so that certainty about a wrong answer is none."""
+    return max(_error(scores, metric) for scores in (one, other))
+
+
+def _error(scores: Scores, metric: str) -> float:
+    if metric == "accuracy":
+        # A model without a mistake in n may have one: the rule of succession keeps its error above zero.
+        n, right = len(scores.correct), float(scores.correct.sum())
+        share = (right + 1) / (n + 2)
+        return float(np.sqrt(share * (1 - share) / n))
+    return paired_standard_error(scores.squared) / max(2 * scores.rmse, 1e-12)

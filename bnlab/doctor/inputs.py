@@ -1,0 +1,106 @@
+"""Inputs that are not the training data: blank and random ones, and the same samples scaled another way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import tree
+
+from bnlab.doctor.chart import Chart
+from bnlab.doctor.subject import Layers, length, take
+from bnlab.science.mixtures import apart
+from bnlab.science.moments import Moments
+
+# Samples on which a scaling is tried.
+_SAMPLES = 256
+
+
+class Restored(NamedTuple):
+    """A change of the inputs that makes them fit moving statistics, and how much of the distance goes."""
+
+    name: str
+    explained: float
+
+
+def dummies(chart: Chart) -> dict[str, Layers]:
+    """Statistics that a batch of blank or random inputs gives, with phase true."""
+    rng = np.random.default_rng(0)
+    some = take(chart.x, slice(0, chart.size))
+    kinds: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "zeros": lambda x: np.zeros_like(x),
+        "ones": lambda x: np.ones_like(x),
+        "normal noise": lambda x: rng.normal(size=x.shape).astype(x.dtype),
+        "uniform noise": lambda x: rng.uniform(size=x.shape).astype(x.dtype),
+    }
+    return {name: _one_batch(chart, tree.map_structure(make, some)) for name, make in kinds.items()}
+
+
+def restored(chart: Chart) -> Restored | None:
+    """Find a change of the training inputs that makes their statistics the moving ones; None: no input to change."""
+    if len(tree.flatten(chart.x)) > 1 or not np.issubdtype(np.asarray(chart.x).dtype, np.floating):
+        return None
+    x = np.asarray(take(chart.x, slice(0, _SAMPLES // chart.size * chart.size or length(chart.x))))
+    whole = apart(chart.moving, chart.fed, chart.subject.epsilons)
+    tried = [Restored(name, 1 - _left(chart, changed) / whole) for name, changed in _changes(chart, x)]
+    return max(tried, key=lambda own: own.explained)
+
+
+def shifted(chart: Chart) -> list[str]:
+    """Say how test inputs differ from training inputs, in mean and deviation."""
+    assert chart.test is not None
+    said = []
+    for one, other in zip(tree.flatten(chart.train.x), tree.flatten(chart.test.x), strict=True):
+        a, b = (np.asarray(part, np.float64) for part in (one, other))
+        said.append(f"inputs have mean {b.mean():.3g} and deviation {b.std():.3g} in the test part, {a.mean():.3g} and {a.std():.3g} in the training part")
+    return said
+
+
+def _changes(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    top = max(float(x.max()), 1e-12)
+    yield "inputs divided by 255", x / 255
+    yield "inputs times 255", x * 255
+    yield "inputs mapped from [0, 1] to [-1, 1]", x * 2 - 1
+    yield "inputs mapped from [-1, 1] to [0, 1]", (x + 1) / 2
+    yield "inputs mapped from [0, 255] to [-1, 1]", x / 127.5 - 1
+    yield "inputs mapped from [-1, 1] to [0, 255]", (x + 1) * 127.5
+    yield "inputs turned round (largest - x)", top - x
+    yield "inputs less their mean, over their deviation", (x - x.mean()) / max(x.std(), 1e-12)
+    if x.ndim > 2 and x.shape[-1] == 3:
+        yield "colours in the other order", x[..., ::-1]
+        axes = tuple(range(x.ndim - 1))
+        yield "colours less their mean, over their deviation", (x - x.mean(axes)) / np.maximum(x.std(axes), 1e-12)
+    yield from _affine(chart, x)
+
+
+def _affine(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Fit x -> scale x + offset to the first layer, which sees a linear map of its inputs if nothing bends them."""
+    first = chart.subject.layers[0]
+    held, seen = chart.moving[first], chart.fed[first]
+    alive = (seen.variance > 1e-6) & (held.variance > 1e-6)
+    if not alive.any():
+        return
+    scale = float(np.exp(np.median(np.log(held.variance[alive] / seen.variance[alive])) / 2))
+    zero, one = (_first(chart, np.full_like(x[: chart.size], value)) for value in (0.0, 1.0))
+    response = (one - zero)[alive]
+    wanted = held.mean[alive] - zero[alive] - scale * (seen.mean[alive] - zero[alive])
+    weight = 1 / np.maximum(held.variance[alive], 1e-9)
+    offset = float((wanted * response * weight).sum() / max((response**2 * weight).sum(), 1e-12))
+    yield f"inputs times {scale:.3g} plus {offset:.3g}", (x * scale + offset).astype(x.dtype)
+
+
+def _first(chart: Chart, x: np.ndarray) -> np.ndarray:
+    return chart.subject.moments(x, length(x))[chart.subject.layers[0]].mean[0]
+
+
+def _left(chart: Chart, x: np.ndarray) -> float:
+    size = min(chart.size, length(x))
+    return apart(chart.moving, chart.average(chart.subject.moments(x, size, stochastic=True)), chart.subject.epsilons)
+
+
+def _one_batch(chart: Chart, x: Any) -> Layers:  # noqa: ANN401
+    seen = chart.subject.moments(x, length(x), stochastic=True)
+    return {key: Moments(own.mean.mean(0), own.variance.mean(0)) for key, own in seen.items()}
+
+

@@ -1,0 +1,81 @@
+"""What mends a model without training: remedies tried on it, on samples that they were not estimated from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from bnlab.doctor.chart import Chart, Split
+from bnlab.doctor.diagnosis import Remedy
+from bnlab.doctor.parts import debiased
+from bnlab.doctor.subject import Layers
+from bnlab.science.gap import METRICS, gap
+from bnlab.science.scores import Scores
+
+MENDINGS: Mapping[str, str] = {
+    "population": "statistics of the training data at these weights, dropout and the like off",
+    "mean_moments": "mean moments of training batches: what a moving average would come to",
+    "zero_debias": "the moving statistics without what they hold of their start",
+    "epsilon": "variances corrected for an epsilon of training that is another than the layers'",
+    "test_statistics": "statistics of the test inputs themselves",
+}
+"""Remedies, all of them fixed statistics, and what each puts in."""
+TRANSDUCTIVE = ("test_statistics",)
+
+
+def candidates(chart: Chart, epsilon: float | None) -> dict[str, Callable[[], Layers | None]]:
+    """Name the statistics that may mend; each is estimated when it is asked for.
+
+    Args:
+        chart: of the model.
+        epsilon: that of training, where the evidence speaks for another than the layers'.
+    """
+    found: dict[str, Callable[[], Layers | None]] = {
+        "population": lambda: chart.population,
+        "mean_moments": lambda: chart.means,
+        "zero_debias": lambda: debiased(chart),
+    }
+    if epsilon is not None:
+        found["epsilon"] = lambda: with_epsilon(chart, chart.population, epsilon)
+    if chart.test is not None:
+        found["test_statistics"] = lambda: chart.of_test
+    return found
+
+
+def with_epsilon(chart: Chart, statistics: Layers, epsilon: float) -> Layers:
+    """Correct variances so that variance + the layer's epsilon is what it was with another epsilon."""
+    return {
+        key: own._replace(variance=np.maximum(own.variance + epsilon - chart.subject.epsilons[key], 0.0))
+        for key, own in statistics.items()
+    }
+
+
+def tried(chart: Chart, epsilon: float | None) -> Iterator[tuple[Remedy, Layers]]:
+    """Try every remedy on every split; those that leave the statistics as they are are left out."""
+    for name, estimate in candidates(chart, epsilon).items():
+        began = time.monotonic()
+        statistics = estimate()
+        seconds = time.monotonic() - began
+        if statistics is None or (name == "zero_debias" and _same(statistics, chart.moving)):
+            continue
+        for split in chart.splits:
+            if name not in TRANSDUCTIVE or split.name == "test":
+                yield _outcome(chart, name, split, statistics, seconds), statistics
+
+
+def _outcome(chart: Chart, name: str, split: Split, statistics: Layers, seconds: float) -> Remedy:
+    scores, batch, before = chart.under(split, statistics), chart.with_batch(split), chart.under(split, chart.moving)
+    opened, left = (gap(own, batch, chart.size)["rmse"] for own in (before, scores))
+    worse = not np.isfinite(opened.value) or opened.value > 2 * opened.standard_error
+    closed = 1 - left.value / opened.value if np.isfinite(opened.value) else 1.0
+    return Remedy(name, split.name, _metrics(scores), left.value, closed if worse else None, True, seconds)
+
+
+def _metrics(scores: Scores) -> dict[str, float]:
+    return {metric: value for metric in METRICS if np.isfinite(value := getattr(scores, metric))}
+
+
+def _same(one: Layers, other: Layers) -> bool:
+    return all(np.array_equal(a, b) for key in one for a, b in zip(one[key], other[key], strict=True))
