@@ -3,55 +3,243 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bnlab.doctor.catalogue import CATALOGUE
 from bnlab.doctor.chart import Chart, Split
-from bnlab.doctor.diagnosis import Cause, Diagnosis, Gap
+from bnlab.doctor.diagnosis import Cause, Diagnosis, Gap, Layer, Remedy
 from bnlab.doctor.findings import Findings, examine_signs
-from bnlab.doctor.subject import Subject, length, take
+from bnlab.doctor.mending import tried
+from bnlab.doctor.parts import attributed, parts
+from bnlab.doctor.subject import Layers, Structure, Subject, length
+from bnlab.doctor.summary import advised, summarized
 from bnlab.doctor.suspects import Suspect, suspects
 from bnlab.doctor.verdict import Complaint, complaints
 from bnlab.science.gap import METRICS, gap
+from bnlab.science.moments import distance
+from bnlab.science.probe import named_layers
+
+if TYPE_CHECKING:
+    import keras
 
 NONE_OF_THESE = 0.3
 """Odds of a cause that is not in the catalogue, against weights that moved away from their statistics."""
+_SAMPLES, _FEWEST, _SECONDS = 1024, 64, 1.0
+_BATCH_SIZE = 32
 
 
-def examine(model: Any, data: Any, *, batch_size: int = 32, samples: int = 1024, facts: Mapping[str, Any] | None = None) -> Diagnosis:
+@dataclass(frozen=True)
+class Data:
+    """What a model is examined on; each part an array, or a nest of arrays with one length."""
+
+    x_train: Structure
+    y_train: Any = None
+    x_test: Structure = None
+    y_test: Any = None
+
+
+@dataclass
+class Examination:
+    """A diagnosis, and the statistics of each remedy, which can be written."""
+
+    diagnosis: Diagnosis
+    mendings: dict[str, Layers] = field(default_factory=dict)
+
+
+def examine(
+    model: keras.Model,
+    x_train: Structure,
+    y_train: Any = None,  # noqa: ANN401
+    x_test: Structure = None,
+    y_test: Any = None,  # noqa: ANN401
+    *,
+    batch_size: int | None = None,
+    samples: int | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Diagnosis:
+    """Diagnose a model; it comes back exactly as it was given, also after an exception.
+
+    Args:
+        model: any Keras model that can be called on `x_train`.
+        x_train: inputs as training fed them (before layers of the model that augment), an array or a nest of
+            arrays with one length: at least 8 samples, a thousand are better.
+        y_train: their labels: numbers of classes, one-hot rows, 0 and 1, or values; None: there are none.
+        x_test, y_test: inputs as inference gets them.
+        batch_size: samples that shared their statistics in training; 32 unless told.
+        samples: most samples to estimate from and to score on; by default as many, up to 1,024, as keep a
+            small model under a minute.
+        facts: of training: `iterations`, the steps that were made; read from a compiled model's optimizer.
+
+    Returns:
+        The diagnosis; `bnlab.doctor.diagnosis` says what is in it.
+
+    Raises:
+        ScoringError: labels do not fit the outputs.
+    """
+    data = Data(x_train, y_train, x_test, y_test)
+    return examined(model, data, batch_size=batch_size, samples=samples, facts=facts).diagnosis
+
+
+def examined(
+    model: keras.Model,
+    data: Any,  # noqa: ANN401
+    *,
+    batch_size: int | None = None,
+    samples: int | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Examination:
+    """Diagnose a model, and keep what mends it; arguments as of `examine`."""
     began = time.monotonic()
-    with Subject(model, data.x_train, batch_size) as subject:
-        chart = Chart(subject, data, samples, facts or {})
+    size = max(2, min(batch_size or _BATCH_SIZE, length(data.x_train)))
+    with Subject(model, data.x_train, size) as subject:
         if not subject.layers:
-            return Diagnosis("nothing to examine", ("no layers",))
-        found = examine_signs(chart)
-        wrong = complaints(chart, found)
-        named = suspects(chart, found)
-        causes, unexplained = _ranked(named) if wrong else ((), 0.0)
-        return Diagnosis(
-            "sick" if wrong else "healthy",
-            tuple(map(str, wrong)),
+            return Examination(_nothing(model))
+        chart = Chart(subject, data, samples or _affordable(subject, data.x_train), facts or _facts(model))
+        found = _examined(chart)
+    found.diagnosis = _timed(found.diagnosis, time.monotonic() - began)
+    return found
+
+
+def _examined(chart: Chart) -> Examination:
+    found = examine_signs(chart)
+    named = suspects(chart, found)
+    wrong = complaints(chart, found, named)
+    causes, unexplained = _ranked(named) if wrong else ((), 0.0)
+    outcomes = list(tried(chart, None)) if wrong else []
+    remedies = sorted((own for own, _ in outcomes), key=lambda own: (own.split != "train", own.gap))
+    return Examination(
+        Diagnosis(
+            verdict="sick" if wrong else "healthy",
+            summary=tuple(summarized(chart, wrong, causes)),
+            model=_model(chart),
+            data=_data(chart),
             gaps=tuple(own for split in chart.splits for own in _gaps(chart, split)),
-            causes=causes, unexplained=unexplained,
-            evidence={**vars(found), "suspects": [(s.name, s.strength, s.evidence) for s in named]},
-            seconds=time.monotonic() - began,
-        )
-
-
-def _ranked(named: Sequence[Suspect]):
-    total = sum(own.strength for own in named) + NONE_OF_THESE
-    causes = tuple(
-        Cause(own.name, e.title, own.strength / total, own.evidence, e.confirm, e.cure, e.mendable)
-        for own in named
-        if (e := CATALOGUE[own.name]) and own.strength > 0
+            disagreement={split.name: _disagreement(chart, split) for split in chart.splits},
+            layers=tuple(_layers(chart, bool(wrong))),
+            parts=tuple(own for split in chart.splits for own in parts(chart, split, None)) if wrong else (),
+            causes=causes,
+            unexplained=unexplained,
+            remedies=tuple(remedies),
+            advice=advised(wrong, causes, remedies),
+            evidence=_evidence(found, named),
+        ),
+        {own.name: statistics for own, statistics in outcomes},
     )
-    return causes, NONE_OF_THESE / total
 
 
-def _gaps(chart: Chart, split: Split):
+def _ranked(named: Sequence[Suspect]) -> tuple[tuple[Cause, ...], float]:
+    total = sum(own.strength for own in named) + NONE_OF_THESE
+    causes = (
+        Cause(own.name, entry.title, own.strength / total, own.evidence, entry.confirm, entry.cure, entry.mendable)
+        for own in named
+        for entry in [CATALOGUE[own.name]]
+    )
+    return tuple(own for own in causes if own.confidence >= 0.001), NONE_OF_THESE / total
+
+
+def _gaps(chart: Chart, split: Split) -> Iterator[Gap]:
     moving, batch = chart.under(split, chart.moving), chart.with_batch(split)
-    for metric, own in gap(moving, batch, chart.size).items():
-        yield Gap(split.name, metric, getattr(moving, metric), getattr(batch, metric), *map(float, own), len(split))
+    metrics = METRICS if chart.scorer(split).labelled else ("rmse", "accuracy")
+    for metric in metrics:
+        before, after = getattr(moving, metric), getattr(batch, metric)
+        if np.isnan(after):
+            continue
+        own = gap(moving, batch, chart.size)[metric]
+        called = metric if chart.scorer(split).labelled or metric == "rmse" else "agreement"
+        yield Gap(split.name, called, before, after, float(own.value), float(own.standard_error), len(split))
+
+
+def _disagreement(chart: Chart, split: Split) -> float:
+    moving, batch = chart.outputs(split, chart.moving), chart.in_batches(split)
+    return chart.scorer(split).disagreement(moving, batch)
+
+
+def _layers(chart: Chart, sick: bool) -> Iterator[Layer]:
+    subject = chart.subject
+    shares = {own.layer: own.part["rmse"] for own in attributed(chart).layers} if sick else {}
+    outputs = subject.output_differences(chart.train.x, chart.moving)
+    for key, layer in named_layers(subject.model).items():
+        known = {"name": key, "channels": layer.moving_mean.shape[0], "momentum": layer.momentum, "epsilon": layer.epsilon}
+        if key not in subject.named:
+            yield Layer(**known, frozen=True)
+            continue
+        apart = distance(chart.moving[key], chart.fed[key], layer.epsilon)
+        part = shares.get(key)
+        yield Layer(
+            **known, frozen=False, calls=subject.calls[key], mean_shift=_finite(apart.mean_shift),
+            log_variance=_finite(apart.log_variance), kl=_finite(apart.kl), output=outputs.get(key),
+            part=part and float(part.value), standard_error=part and float(part.standard_error),
+        )  # fmt: skip
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _model(chart: Chart) -> dict[str, Any]:
+    model, subject = chart.subject.model, chart.subject
+    return {
+        "name": model.name,
+        "parameters": int(sum(np.prod(weight.shape) for weight in model.weights)),
+        "normalization layers": len(named_layers(model)),
+        "frozen": len(named_layers(model)) - len(subject.layers),
+        "stochastic": chart.is_stochastic,
+        **{key: value for key, value in chart.facts.items() if value is not None},
+    }
+
+
+def _data(chart: Chart) -> dict[str, Any]:
+    return {
+        "train": length(chart.data.x_train),
+        "test": 0 if chart.test is None else length(chart.data.x_test),
+        "labelled": chart.train.y is not None,
+        "kinds": list(chart.scorer(chart.train).kinds),
+        "batch_size": chart.size,
+        "estimated_from": length(chart.x),
+        "scored_on": len(chart.train),
+    }
+
+
+def _evidence(found: Findings, named: Sequence[Suspect]) -> dict[str, Any]:
+    return {**asdict(found), "strengths": {own.name: own.strength for own in named}}
+
+
+def _facts(model: keras.Model) -> dict[str, Any]:
+    """Read of a compiled model how far it was trained."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        return {}
+    return {"iterations": int(np.asarray(optimizer.iterations)), "optimizer": optimizer.name}
+
+
+def _affordable(subject: Subject, x: Structure) -> int:
+    """Find how many samples a model of this speed can be examined on in good time."""
+    own, some = subject.own(), np.arange(2 * subject.batch_size) % length(x)
+    from bnlab.doctor.subject import take
+
+    few = take(x, some)
+    subject.fixed(few, own)
+    began = time.monotonic()
+    subject.fixed(few, own)
+    each = (time.monotonic() - began) / len(some)
+    return int(np.clip(_SECONDS / each, _FEWEST, _SAMPLES))
+
+
+def _nothing(model: keras.Model) -> Diagnosis:
+    frozen = len(named_layers(model))
+    why = (
+        f"all {frozen} batch normalization layers of {model.name} are frozen: they use moving statistics in both phases"
+        if frozen
+        else f"{model.name} has no batch normalization layers: both phases are the same"
+    )
+    return Diagnosis("nothing to examine", (f"Nothing to examine: {why}.",), model={"name": model.name})
+
+
+def _timed(diagnosis: Diagnosis, seconds: float) -> Diagnosis:
+    from dataclasses import replace
+
+    return replace(diagnosis, seconds=seconds)

@@ -24,11 +24,12 @@ CERTAIN, MOST = 100.0, 30.0
 
 
 class Suspect(NamedTuple):
-    """A cause with what speaks for it."""
+    """A cause with what speaks for it, and whether it alone makes a model sick."""
 
     name: str
     strength: float
     evidence: tuple[str, ...]
+    harms: bool = False
 
 
 def suspects(chart: Chart, found: Findings) -> list[Suspect]:
@@ -156,7 +157,7 @@ def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
         lost = harm(best, small, size)
         if lost.matters:
             said = f"{lost.metric} is better by {lost.value:.3g} when batches of {size} are normalized by themselves than with population statistics"
-            yield Suspect("tiny_batch", min(MOST, 4 * lost.noticed), (said,))
+            yield Suspect("tiny_batch", min(MOST, 4 * lost.noticed), (said,), True)
 
 
 def momentum(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -188,7 +189,7 @@ def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
         gain = harm(now, chart.under(chart.train, moved))
         if gain.matters and any(not np.isclose(own, epsilon) for own in chart.subject.epsilons.values()):
             said = f"{gain.metric} is better by {gain.value:.3g} with epsilon {epsilon:g}, at population statistics"
-            yield Suspect("epsilon", min(MOST, 4 * gain.noticed), (said,))
+            yield Suspect("epsilon", min(MOST, 4 * gain.noticed), (said,), True)
 
 
 def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:

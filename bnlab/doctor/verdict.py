@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.findings import Findings
 from bnlab.doctor.harm import Harm, harm
+from bnlab.doctor.suspects import Suspect
 
 # An average that keeps no more than this is one batch's statistics, whatever it costs today.
 _TURNED_ROUND = 0.1
@@ -29,9 +30,9 @@ class Complaint(NamedTuple):
     harm: Harm | None
 
 
-def complaints(chart: Chart, found: Findings) -> list[Complaint]:
+def complaints(chart: Chart, found: Findings, named: Sequence[Suspect]) -> list[Complaint]:
     """List what is wrong; a healthy model has nothing here."""
-    return [*_facts(chart, found), *_harms(chart)]
+    return [*_facts(chart, found), *_harms(chart), *(Complaint(own.name, "", None) for own in named if own.harms)]
 
 
 def _facts(chart: Chart, found: Findings) -> Iterator[Complaint]:
@@ -54,6 +55,9 @@ def _harms(chart: Chart) -> Iterator[Complaint]:
         lost = harm(moving, right)
         if lost.matters or lost.inverse:
             yield Complaint("statistics" if lost.matters else "unfit", split.name, lost)
+        fixed = harm(right, chart.with_batch(split), chart.size)
+        if fixed.matters:
+            yield Complaint("batches", split.name, fixed)
         if split.name == "test":
             other = harm(right, chart.under(split, chart.of_test))
             if other.matters:
