@@ -1,7 +1,7 @@
 """The chart of a model under examination: statistics estimated and outputs scored, each once.
 
-    estimated from     samples of the training data that nothing is scored on
-    scored on          `train`, other samples of the training data, and `test`
+estimated from     samples of the training data that nothing is scored on
+scored on          `train`, other samples of the training data, and `test`
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ class Chart:
         """Whether layers of the model do in training what they do not do in inference."""
         few = take(self.x, slice(0, max(2, min(self.size, 16))))
         on, off = (self.subject.moments(few, length(few), stochastic=phase) for phase in (True, False))
-        return any(not np.allclose(a, b, 1e-3, 1e-5) for key in on for a, b in zip(on[key], off[key], strict=True))
+        return any(
+            not np.allclose(a, b, 1e-3, 1e-5) for key in on for a, b in zip(on[key], off[key], strict=True)
+        )
 
     @cached_property
     def population_of_parts(self) -> list[Layers]:
@@ -122,7 +124,8 @@ class Chart:
         """Say what a moving average of batches' moments comes to."""
         named = self.subject.named
         return {
-            key: averaged(own, named[key].epsilon if named[key].renorm else None) for key, own in batches.items()
+            key: averaged(own, named[key].epsilon if named[key].renorm else None)
+            for key, own in batches.items()
         }
 
     def outputs(self, split: Split, statistics: Layers) -> Outputs:
@@ -138,6 +141,14 @@ class Chart:
         if key not in self._outputs:
             self._outputs[key] = self.subject.in_batches(split.x, size or self.size)
         return self._outputs[key]
+
+    def deployed(self, split: Split, phase: Mapping[str, bool]) -> Outputs:
+        """Outputs of the model called as its owner does, in batches of training's size; nothing stays changed."""
+        parts = []
+        for first in range(0, len(split), self.size):
+            parts.append(self.subject.as_it_is(take(split.x, slice(first, first + self.size)), **phase))
+            self.subject.put_back()
+        return [np.concatenate(own) for own in zip(*parts, strict=True)]
 
     def scorer(self, split: Split) -> Scorer:
         """Scores of a split; without labels, against the outputs under population statistics."""
@@ -161,7 +172,9 @@ def content(statistics: Layers) -> bytes:
 
 def concatenated(layers: Mapping[str, Moments]) -> Moments:
     """Put the channels of all layers side by side."""
-    return Moments(*(np.concatenate([np.asarray(own[i], np.float64) for own in layers.values()]) for i in (0, 1)))
+    return Moments(
+        *(np.concatenate([np.asarray(own[i], np.float64) for own in layers.values()]) for i in (0, 1))
+    )
 
 
 def _drawn(count: int, samples: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +182,9 @@ def _drawn(count: int, samples: int, size: int) -> tuple[np.ndarray, np.ndarray]
     order = np.random.default_rng(_SEED).permutation(count)
     whole = PARTS * size
     if count < 2 * whole:
-        return order[:samples] if count < whole else order[: min(count, samples) // whole * whole or whole], order[:samples]
+        return order[:samples] if count < whole else order[
+            : min(count, samples) // whole * whole or whole
+        ], order[:samples]
     estimated = min(samples, count // 2) // whole * whole or whole
     return order[:estimated], order[estimated:][:samples]
 

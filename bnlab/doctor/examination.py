@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bnlab.doctor.catalogue import CATALOGUE
 from bnlab.doctor.chart import Chart, Split
-from bnlab.doctor.diagnosis import Cause, Diagnosis, Gap, Layer, Remedy
+from bnlab.doctor.diagnosis import Cause, Diagnosis, Gap, Layer
 from bnlab.doctor.findings import Findings, examine_signs
-from bnlab.doctor.mending import tried
+from bnlab.doctor.mending import best_of, tried
 from bnlab.doctor.parts import attributed, parts
-from bnlab.doctor.subject import Layers, Structure, Subject, length
+from bnlab.doctor.subject import Layers, Structure, Subject, length, take
 from bnlab.doctor.summary import advised, summarized
-from bnlab.doctor.suspects import Suspect, suspects
-from bnlab.doctor.verdict import Complaint, complaints
+from bnlab.doctor.suspects import Suspect, epsilon_of, suspects
+from bnlab.doctor.verdict import complaints
 from bnlab.science.gap import METRICS, gap
 from bnlab.science.moments import distance
 from bnlab.science.probe import named_layers
@@ -42,12 +42,22 @@ class Data:
     y_test: Any = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Examination:
-    """A diagnosis, and the statistics of each remedy, which can be written."""
+    """A diagnosis, and what it takes to mend the model.
+
+    Attributes:
+        diagnosis: what was found.
+        mendings: remedy -> the statistics that it puts in.
+        best: the remedy to write; None where none makes a difference that matters.
+        batch_size, samples: that the model was examined with.
+    """
 
     diagnosis: Diagnosis
-    mendings: dict[str, Layers] = field(default_factory=dict)
+    mendings: Mapping[str, Layers] = field(default_factory=dict)
+    best: str | None = None
+    batch_size: int = _BATCH_SIZE
+    samples: int = _SAMPLES
 
 
 def examine(
@@ -94,47 +104,73 @@ def examined(
 ) -> Examination:
     """Diagnose a model, and keep what mends it; arguments as of `examine`."""
     began = time.monotonic()
-    size = max(2, min(batch_size or _BATCH_SIZE, length(data.x_train)))
+    size = _size(batch_size, data)
     with Subject(model, data.x_train, size) as subject:
         if not subject.layers:
             return Examination(_nothing(model))
-        chart = Chart(subject, data, samples or _affordable(subject, data.x_train), facts or _facts(model))
-        found = _examined(chart)
-    found.diagnosis = _timed(found.diagnosis, time.monotonic() - began)
-    return found
+        count = samples or _affordable(subject, data.x_train)
+        found = _examined(Chart(subject, data, count, facts or _facts(model)))
+    seconds = time.monotonic() - began
+    return replace(found, diagnosis=replace(found.diagnosis, seconds=seconds), batch_size=size, samples=count)
+
+
+def measured(model: keras.Model, data: Any, batch_size: int, samples: int) -> tuple[Gap, ...]:  # noqa: ANN401
+    """Measure the gaps of a model, and nothing else."""
+    with Subject(model, data.x_train, _size(batch_size, data)) as subject:
+        chart = Chart(subject, data, samples, {})
+        return tuple(own for split in chart.splits for own in _gaps(chart, split))
+
+
+def _size(batch_size: int | None, data: Any) -> int:  # noqa: ANN401
+    return max(1, min(batch_size or _BATCH_SIZE, length(data.x_train)))
 
 
 def _examined(chart: Chart) -> Examination:
     found = examine_signs(chart)
     named = suspects(chart, found)
     wrong = complaints(chart, found, named)
-    causes, unexplained = _ranked(named) if wrong else ((), 0.0)
-    outcomes = list(tried(chart, None)) if wrong else []
+    if not wrong:
+        return Examination(
+            _diagnosis(chart, found, named, verdict="healthy", summary=tuple(summarized(chart, (), ())))
+        )
+    causes, unexplained = _ranked(named)
+    outcomes = list(tried(chart, epsilon_of(named)))
     remedies = sorted((own for own, _ in outcomes), key=lambda own: (own.split != "train", own.gap))
-    return Examination(
-        Diagnosis(
-            verdict="sick" if wrong else "healthy",
-            summary=tuple(summarized(chart, wrong, causes)),
-            model=_model(chart),
-            data=_data(chart),
-            gaps=tuple(own for split in chart.splits for own in _gaps(chart, split)),
-            disagreement={split.name: _disagreement(chart, split) for split in chart.splits},
-            layers=tuple(_layers(chart, bool(wrong))),
-            parts=tuple(own for split in chart.splits for own in parts(chart, split, None)) if wrong else (),
-            causes=causes,
-            unexplained=unexplained,
-            remedies=tuple(remedies),
-            advice=advised(wrong, causes, remedies),
-            evidence=_evidence(found, named),
-        ),
-        {own.name: statistics for own, statistics in outcomes},
+    mendings = {own.name: statistics for own, statistics in outcomes}
+    best = best_of(chart, remedies, mendings)
+    diagnosis = _diagnosis(
+        chart, found, named, verdict="sick", summary=tuple(summarized(chart, wrong, causes)),
+        parts=tuple(own for split in chart.splits for own in parts(chart, split, found.leaks)),
+        causes=causes, unexplained=unexplained, remedies=tuple(remedies), advice=advised(causes, remedies, best),
+    )  # fmt: skip
+    return Examination(diagnosis, mendings, best)
+
+
+def _diagnosis(chart: Chart, found: Findings, named: Sequence[Suspect], **own: Any) -> Diagnosis:  # noqa: ANN401
+    """Put together what every diagnosis has."""
+    return Diagnosis(
+        model=_model(chart),
+        data=_data(chart),
+        gaps=tuple(own for split in chart.splits for own in _gaps(chart, split)),
+        disagreement={split.name: _disagreement(chart, split) for split in chart.splits},
+        layers=tuple(_layers(chart, own["verdict"] == "sick")),
+        evidence={**asdict(found), "strengths": {own.name: own.strength for own in named}},
+        **own,
     )
 
 
 def _ranked(named: Sequence[Suspect]) -> tuple[tuple[Cause, ...], float]:
     total = sum(own.strength for own in named) + NONE_OF_THESE
     causes = (
-        Cause(own.name, entry.title, own.strength / total, own.evidence, entry.confirm, entry.cure, entry.mendable)
+        Cause(
+            own.name,
+            entry.title,
+            own.strength / total,
+            own.evidence,
+            entry.confirm,
+            entry.cure,
+            entry.mendable,
+        )
         for own in named
         for entry in [CATALOGUE[own.name]]
     )
@@ -163,7 +199,12 @@ def _layers(chart: Chart, sick: bool) -> Iterator[Layer]:
     shares = {own.layer: own.part["rmse"] for own in attributed(chart).layers} if sick else {}
     outputs = subject.output_differences(chart.train.x, chart.moving)
     for key, layer in named_layers(subject.model).items():
-        known = {"name": key, "channels": layer.moving_mean.shape[0], "momentum": layer.momentum, "epsilon": layer.epsilon}
+        known = {
+            "name": key,
+            "channels": layer.moving_mean.shape[0],
+            "momentum": layer.momentum,
+            "epsilon": layer.epsilon,
+        }
         if key not in subject.named:
             yield Layer(**known, frozen=True)
             continue
@@ -204,10 +245,6 @@ def _data(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _evidence(found: Findings, named: Sequence[Suspect]) -> dict[str, Any]:
-    return {**asdict(found), "strengths": {own.name: own.strength for own in named}}
-
-
 def _facts(model: keras.Model) -> dict[str, Any]:
     """Read of a compiled model how far it was trained."""
     optimizer = getattr(model, "optimizer", None)
@@ -219,8 +256,6 @@ def _facts(model: keras.Model) -> dict[str, Any]:
 def _affordable(subject: Subject, x: Structure) -> int:
     """Find how many samples a model of this speed can be examined on in good time."""
     own, some = subject.own(), np.arange(2 * subject.batch_size) % length(x)
-    from bnlab.doctor.subject import take
-
     few = take(x, some)
     subject.fixed(few, own)
     began = time.monotonic()
@@ -237,9 +272,3 @@ def _nothing(model: keras.Model) -> Diagnosis:
         else f"{model.name} has no batch normalization layers: both phases are the same"
     )
     return Diagnosis("nothing to examine", (f"Nothing to examine: {why}.",), model={"name": model.name})
-
-
-def _timed(diagnosis: Diagnosis, seconds: float) -> Diagnosis:
-    from dataclasses import replace
-
-    return replace(diagnosis, seconds=seconds)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bnlab.doctor.chart import Chart, Split, concatenated
+from bnlab.doctor.chart import Chart, concatenated
 from bnlab.doctor.subject import Layers, length, take
 from bnlab.science.mixtures import apart, squares
 from bnlab.science.moments import Moments
@@ -145,14 +145,22 @@ def _noise(chart: Chart) -> float:
     """Estimate the distance of a healthy average: the spread of batches over the length of the average."""
     each = []
     for key, own in chart.batches.items():
-        rows = [squares(Moments(m, v), chart.means[key], chart.subject.epsilons[key]) for m, v in zip(*own, strict=True)]
+        rows = [
+            squares(Moments(m, v), chart.means[key], chart.subject.epsilons[key])
+            for m, v in zip(*own, strict=True)
+        ]
         each.append(np.mean(rows) * _of_average(chart.subject.named[key].momentum))
     return float(np.mean(each)) + _sample_noise(chart)
 
 
 def _one_batch(chart: Chart) -> float:
     found = [
-        np.mean([squares(Moments(m, v), chart.means[key], chart.subject.epsilons[key]).mean() for m, v in zip(*own, strict=True)])
+        np.mean(
+            [
+                squares(Moments(m, v), chart.means[key], chart.subject.epsilons[key]).mean()
+                for m, v in zip(*own, strict=True)
+            ]
+        )
         for key, own in chart.batches.items()
     ]
     return float(np.mean(found))  # fmt: skip
@@ -181,5 +189,3 @@ def _between(chart: Chart, key: str, calls: list[Moments]) -> float:
 def distance_of(chart: Chart, statistics: Layers) -> float:
     """Measure how far moving statistics lie from others."""
     return apart(chart.moving, statistics, chart.subject.epsilons)
-
-

@@ -39,19 +39,28 @@ def homogeneous(chart: Chart) -> Iterator[Grouped]:
             continue
         weights = weigh(chart.moving, parts, chart.subject.epsilons)
         equal = np.full(len(parts), 1 / len(parts))
-        yield max((_explained(chart, by, names, parts, own) for own in (weights, equal)), key=lambda own: own.explained)
+        yield max(
+            (_explained(chart, by, names, parts, own) for own in (weights, equal)),
+            key=lambda own: own.explained,
+        )
 
 
 def _explained(chart: Chart, by: str, names: list[str], parts: list[Layers], weights: np.ndarray) -> Grouped:
     epsilons = chart.subject.epsilons
-    left = apart(chart.moving, blend(parts, list(weights)), epsilons) / apart(chart.moving, chart.fed, epsilons)
+    left = apart(chart.moving, blend(parts, list(weights)), epsilons) / apart(
+        chart.moving, chart.fed, epsilons
+    )
     numbers = 2 * sum(len(own.mean) for own in chart.moving.values())
     spent = numbers / max(1, numbers - len(parts))  # more weights explain more by chance
     return Grouped(by, tuple(names), weights, 1 - left * spent)
 
 
 def _sorted(chart: Chart) -> dict[str, np.ndarray]:
-    found = {"stretch of the file": np.digitize(chart.rows, np.linspace(0, chart.rows.max() + 1, _STRETCHES + 1)[1:-1])}
+    found = {
+        "stretch of the file": np.digitize(
+            chart.rows, np.linspace(0, chart.rows.max() + 1, _STRETCHES + 1)[1:-1]
+        )
+    }
     if (classes := _classes(chart)) is not None:
         found["class"] = classes
     found["kind"] = _kinds(chart)

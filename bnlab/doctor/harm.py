@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnlab.doctor.chart import Chart, Split
+from bnlab.doctor.subject import Layers
 from bnlab.science.gap import contrast, paired_standard_error
 from bnlab.science.scores import Scores
 
@@ -58,6 +60,29 @@ def harm(one: Scores, other: Scores, batch_size: int = 1) -> Harm:
         value, error = found["accuracy"]
         given.append(_harm("accuracy", (-value, error), _own_error(other, one, "accuracy")))
     return max(given, key=lambda own: abs(own.noticed) if np.isfinite(own.noticed) else np.inf)
+
+
+def apart_of(one: Scores, other: Scores) -> Harm:
+    """Say how much worse `one` is than `other`, on other samples: their errors add up, nothing is paired."""
+    found = []
+    for metric, sign in (("rmse", 1.0), ("accuracy", -1.0)):
+        value = sign * (getattr(one, metric) - getattr(other, metric))
+        own = max(_error(one, metric), _error(other, metric))
+        if np.isfinite(value):
+            found.append(_harm(metric, (value, np.hypot(_error(one, metric), _error(other, metric))), own))
+    return max(found, key=lambda own: own.noticed, default=Harm("rmse", np.inf, np.nan, np.inf, np.inf))
+
+
+def better(chart: Chart, split: Split, one: Layers, other: Layers) -> Harm:
+    """Say how much worse fixed statistics are than others on a split, with labels or without."""
+    scorer = chart.scorer(split)
+    if scorer.labelled:
+        return harm(chart.under(split, one), chart.under(split, other))
+    moved = scorer.disagreement(chart.outputs(split, one), chart.outputs(split, other))
+    by_batch = scorer.disagreement(chart.in_batches(split), chart.outputs(split, chart.population))
+    # The standard error of a share of n samples is at most 1 / (2 root n).
+    noticed = moved * np.sqrt(len(split)) / (NOTICED / 2)
+    return Harm("disagreement", moved, float("nan"), float(noticed), float(moved / max(by_batch, 1e-9)))
 
 
 def _harm(metric: str, difference: tuple[float, float], own: float) -> Harm:

@@ -15,6 +15,8 @@ from bnlab.science.moments import Moments
 
 # Samples on which a scaling is tried.
 _SAMPLES = 256
+# Input channels that may have offsets of their own.
+_CHANNELS = 4
 
 
 class Restored(NamedTuple):
@@ -53,7 +55,9 @@ def shifted(chart: Chart) -> list[str]:
     said = []
     for one, other in zip(tree.flatten(chart.train.x), tree.flatten(chart.test.x), strict=True):
         a, b = (np.asarray(part, np.float64) for part in (one, other))
-        said.append(f"inputs have mean {b.mean():.3g} and deviation {b.std():.3g} in the test part, {a.mean():.3g} and {a.std():.3g} in the training part")
+        said.append(
+            f"inputs have mean {b.mean():.3g} and deviation {b.std():.3g} in the test part, {a.mean():.3g} and {a.std():.3g} in the training part"
+        )
     return said
 
 
@@ -66,28 +70,45 @@ def _changes(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     yield "inputs mapped from [0, 255] to [-1, 1]", x / 127.5 - 1
     yield "inputs mapped from [-1, 1] to [0, 255]", (x + 1) * 127.5
     yield "inputs turned round (largest - x)", top - x
+    yield "the sign of inputs turned round", -x
     yield "inputs less their mean, over their deviation", (x - x.mean()) / max(x.std(), 1e-12)
     if x.ndim > 2 and x.shape[-1] == 3:
         yield "colours in the other order", x[..., ::-1]
         axes = tuple(range(x.ndim - 1))
-        yield "colours less their mean, over their deviation", (x - x.mean(axes)) / np.maximum(x.std(axes), 1e-12)
+        yield (
+            "colours less their mean, over their deviation",
+            (x - x.mean(axes)) / np.maximum(x.std(axes), 1e-12),
+        )
     yield from _affine(chart, x)
 
 
 def _affine(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Fit x -> scale x + offset to the first layer, which sees a linear map of its inputs if nothing bends them."""
+    """Fit x -> scale x + offset to the first layer, which sees a linear map of its inputs if nothing bends them.
+
+    One scale, found from the variances; an offset for each input channel, found from the means.
+    """
     first = chart.subject.layers[0]
     held, seen = chart.moving[first], chart.fed[first]
     alive = (seen.variance > 1e-6) & (held.variance > 1e-6)
     if not alive.any():
         return
-    scale = float(np.exp(np.median(np.log(held.variance[alive] / seen.variance[alive])) / 2))
-    zero, one = (_first(chart, np.full_like(x[: chart.size], value)) for value in (0.0, 1.0))
-    response = (one - zero)[alive]
-    wanted = held.mean[alive] - zero[alive] - scale * (seen.mean[alive] - zero[alive])
-    weight = 1 / np.maximum(held.variance[alive], 1e-9)
-    offset = float((wanted * response * weight).sum() / max((response**2 * weight).sum(), 1e-12))
-    yield f"inputs times {scale:.3g} plus {offset:.3g}", (x * scale + offset).astype(x.dtype)
+    size = float(np.exp(np.median(np.log(held.variance[alive] / seen.variance[alive])) / 2))
+    weight = 1 / np.sqrt(held.variance[alive])
+    zero, responses = _responses(chart, x)
+    for scale in (size, -size):
+        wanted = held.mean - zero - scale * (seen.mean - zero)
+        offsets, *_ = np.linalg.lstsq(responses[alive] * weight[:, None], wanted[alive] * weight, rcond=None)
+        said = ", ".join(f"{offset:+.3g}" for offset in offsets)
+        yield f"inputs times {scale:.3g} and {said}", (x * scale + offsets).astype(x.dtype)
+
+
+def _responses(chart: Chart, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the first layer's channels under zeros, and what a one in each input channel adds: (channels, inputs)."""
+    zero = _first(chart, np.zeros_like(x[: chart.size]))
+    channels = x.shape[-1] if x.ndim > 2 and x.shape[-1] <= _CHANNELS else 1
+    ones = np.eye(channels, dtype=x.dtype) if channels > 1 else np.ones((1, 1), x.dtype)
+    given = [_first(chart, np.broadcast_to(one, x[: chart.size].shape).copy()) for one in ones]
+    return zero, np.stack(given, axis=1) - zero[:, None]
 
 
 def _first(chart: Chart, x: np.ndarray) -> np.ndarray:
@@ -96,11 +117,11 @@ def _first(chart: Chart, x: np.ndarray) -> np.ndarray:
 
 def _left(chart: Chart, x: np.ndarray) -> float:
     size = min(chart.size, length(x))
-    return apart(chart.moving, chart.average(chart.subject.moments(x, size, stochastic=True)), chart.subject.epsilons)
+    return apart(
+        chart.moving, chart.average(chart.subject.moments(x, size, stochastic=True)), chart.subject.epsilons
+    )
 
 
 def _one_batch(chart: Chart, x: Any) -> Layers:  # noqa: ANN401
     seen = chart.subject.moments(x, length(x), stochastic=True)
     return {key: Moments(own.mean.mean(0), own.variance.mean(0)) for key, own in seen.items()}
-
-

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.diagnosis import Remedy
+from bnlab.doctor.harm import better
 from bnlab.doctor.parts import debiased
 from bnlab.doctor.subject import Layers
 from bnlab.science.gap import METRICS, gap
@@ -58,15 +59,32 @@ def tried(chart: Chart, epsilon: float | None) -> Iterator[tuple[Remedy, Layers]
         began = time.monotonic()
         statistics = estimate()
         seconds = time.monotonic() - began
-        if statistics is None or (name == "zero_debias" and _same(statistics, chart.moving)):
+        if (
+            statistics is None
+            or not _finite(statistics)
+            or (name == "zero_debias" and _same(statistics, chart.moving))
+        ):
             continue
         for split in chart.splits:
             if name not in TRANSDUCTIVE or split.name == "test":
                 yield _outcome(chart, name, split, statistics, seconds), statistics
 
 
+def best_of(chart: Chart, remedies: Sequence[Remedy], mendings: Mapping[str, Layers]) -> str | None:
+    """Choose the remedy with the smallest RMSE on training samples; None if it makes no difference that matters."""
+    own = [one for one in remedies if one.split == "train" and one.name not in TRANSDUCTIVE]
+    for one in sorted(own, key=lambda one: one.metrics.get("rmse", np.inf)):
+        if any(better(chart, split, chart.moving, mendings[one.name]).matters for split in chart.splits):
+            return one.name
+    return None
+
+
 def _outcome(chart: Chart, name: str, split: Split, statistics: Layers, seconds: float) -> Remedy:
-    scores, batch, before = chart.under(split, statistics), chart.with_batch(split), chart.under(split, chart.moving)
+    scores, batch, before = (
+        chart.under(split, statistics),
+        chart.with_batch(split),
+        chart.under(split, chart.moving),
+    )
     opened, left = (gap(own, batch, chart.size)["rmse"] for own in (before, scores))
     worse = not np.isfinite(opened.value) or opened.value > 2 * opened.standard_error
     closed = 1 - left.value / opened.value if np.isfinite(opened.value) else 1.0
@@ -75,6 +93,10 @@ def _outcome(chart: Chart, name: str, split: Split, statistics: Layers, seconds:
 
 def _metrics(scores: Scores) -> dict[str, float]:
     return {metric: value for metric in METRICS if np.isfinite(value := getattr(scores, metric))}
+
+
+def _finite(statistics: Layers) -> bool:
+    return all(np.isfinite(part).all() for own in statistics.values() for part in own)
 
 
 def _same(one: Layers, other: Layers) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.diagnosis import Part
+from bnlab.doctor.findings import Leak
 from bnlab.science.attribution import Attribution, attribute
 from bnlab.science.decomposition import decompose
 from bnlab.science.mixtures import fit
@@ -55,7 +56,7 @@ def debiased(chart: Chart) -> dict[str, Moments] | None:
     }  # fmt: skip
 
 
-def parts(chart: Chart, split: Split, deployed: Scores | None) -> Iterator[Part]:
+def parts(chart: Chart, split: Split, leaks: Sequence[Leak]) -> Iterator[Part]:
     """Split the RMSE gap of a split along the chain."""
     average = debiased(chart)
     links = {
@@ -67,8 +68,8 @@ def parts(chart: Chart, split: Split, deployed: Scores | None) -> Iterator[Part]
         "batch": chart.of_test if split.name == "test" else chart.population,
     }
     chain = {link: chart.under(split, own) for link, own in links.items()}
-    if deployed is not None:
-        chain = {"deployment": deployed, **chain}
+    if leaks:
+        chain = {"deployment": chart.scorer(split).scores(chart.deployed(split, leaks[0].phase)), **chain}
     for cause, own in decompose(chain, chart.with_batch(split), chart.size).items():
         yield Part(split.name, cause, *map(float, own["rmse"]))
 

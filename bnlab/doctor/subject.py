@@ -96,7 +96,7 @@ class Subject:
         }
         size = self.batch_size
         return self._outputs(
-            "blend", x, (given, weight), lambda values, count: Blend(*values, count // size), size
+            "blend", x, (given, weight), lambda given, count: Blend(given[0], given[1], count // size), size
         )
 
     def moments(self, x: Structure, size: int, stochastic: bool = False) -> Layers:
@@ -134,13 +134,16 @@ class Subject:
     def output_differences(self, x: Structure, statistics: Layers) -> dict[str, float]:
         """Compare each normalization layer's outputs between the phases: root mean square difference over deviation."""
         with self._unchanged():
-            kinds: list[Statistics] = [{k: tuple(own) for k, own in statistics.items()}, Batch(1)]
+            kinds: list[Statistics] = [
+                {k: (own.mean, own.variance) for k, own in statistics.items()},
+                Batch(1),
+            ]
             one, other = (self._activations(take(x, slice(0, self.batch_size)), kind) for kind in kinds)
         return {key: _relative(one[key], other[key]) for key in self.named if key in one}
 
     def _outputs(
         self, kind: Any, x: Structure, values: Any, make: Callable, size: int = 1
-    ) -> list[np.ndarray]:  # noqa: ANN401
+    ) -> list[np.ndarray]:
         def run(part: Structure, values: Any) -> list[Tensor]:  # noqa: ANN401
             with probe(self.model, make(values, _length_of(part))):
                 return tree.flatten(self.model(part, training=False))
@@ -157,7 +160,9 @@ class Subject:
             kind = Batch(parts=size) if whole else Batch(count // size)
             with probe(self.model, kind, notes):
                 self.model(part, training=stochastic)
-            return {key: {n.call: (n.mean, n.variance) for n in notes if n.layer == key} for key in self.named}
+            return {
+                key: {n.call: (n.mean, n.variance) for n in notes if n.layer == key} for key in self.named
+            }
 
         call = size * max(1, min(_CALL, self.together) // size)
         count = length(x) // size * size
@@ -258,7 +263,9 @@ def _length_of(x: Structure) -> int:
 
 
 def _joined(parts: Sequence[Mapping[int, tuple]]) -> dict[int, tuple]:
-    return {call: tuple(np.concatenate([part[call][i] for part in parts]) for i in (0, 1)) for call in parts[0]}
+    return {
+        call: tuple(np.concatenate([part[call][i] for part in parts]) for i in (0, 1)) for call in parts[0]
+    }
 
 
 def _relative(one: np.ndarray, other: np.ndarray) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from bnlab.doctor.chart import Chart
 from bnlab.doctor.diagnosis import Cause, Remedy
-from bnlab.doctor.mending import TRANSDUCTIVE
 from bnlab.doctor.verdict import Complaint
 
 
@@ -26,14 +25,13 @@ def summarized(chart: Chart, wrong: Sequence[Complaint], causes: Sequence[Cause]
         yield f"The likeliest cause: {causes[0].title} ({causes[0].confidence:.0%})."
 
 
-def advised(wrong: Sequence[Complaint], causes: Sequence[Cause], remedies: Sequence[Remedy]) -> str:
+def advised(causes: Sequence[Cause], remedies: Sequence[Remedy], best: str | None) -> str:
     """Say what to do now."""
-    if not wrong:
-        return ""
     if not causes:
-        return "None of the known causes fits; compare training and inference step by step."
-    best = next((own for own in remedies if own.split == "train" and own.name not in TRANSDUCTIVE and (own.closed or 0) > 0.5), None)
+        return "None of the known causes fits: compare training and inference step by step."
     said = f"{causes[0].cure[0].upper()}{causes[0].cure[1:]}."
     if best is None:
         return f"{said} No other statistics mend these weights."
-    return f"{said} `{best.name}` closes {min(best.closed or 0, 1):.0%} of the gap: --mend OUT.keras writes it."
+    closed = next(own.closed for own in remedies if own.name == best)
+    share = "" if closed is None else f" closes {min(max(closed, 0), 1):.0%} of the gap, and"
+    return f"{said} The remedy {best}{share} can be written with --mend."

@@ -7,39 +7,46 @@ it takes away. Facts that only one cause can make are certain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from bnlab.doctor.chart import Chart
 from bnlab.doctor.findings import Findings, distance_of
 from bnlab.doctor.groups import homogeneous
-from bnlab.doctor.harm import harm
+from bnlab.doctor.harm import apart_of, better, harm
 from bnlab.doctor.inputs import dummies, restored, shifted
 from bnlab.doctor.parts import start
-from bnlab.science.mixtures import apart, fit
+from bnlab.science.mixtures import fit
 
 CERTAIN, MOST = 100.0, 30.0
 
 
 class Suspect(NamedTuple):
-    """A cause with what speaks for it, and whether it alone makes a model sick."""
+    """A cause with what speaks for it, whether it alone makes a model sick, and the epsilon that training had."""
 
     name: str
     strength: float
     evidence: tuple[str, ...]
     harms: bool = False
+    epsilon: float | None = None
 
 
 def suspects(chart: Chart, found: Findings) -> list[Suspect]:
     """List all suspects, the strongest first."""
-    named = [own for look in LOOKS for own in look(chart, found)]
+    looks = FACTS if found.not_finite else (*FACTS, *FITS)
+    named = [own for look in looks for own in look(chart, found)]
     best: dict[str, Suspect] = {}
     for own in named:
         if own.name not in best or own.strength > best[own.name].strength:
             best[own.name] = own
     return sorted(best.values(), key=lambda own: -own.strength)
+
+
+def epsilon_of(named: Sequence[Suspect]) -> float | None:
+    """The epsilon that the evidence speaks for, if it does."""
+    return next((own.epsilon for own in named if own.epsilon is not None), None)
 
 
 def _odds(explained: float) -> float:
@@ -50,14 +57,24 @@ def _odds(explained: float) -> float:
 def not_finite(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """A NaN or infinity stays in an average for good."""
     if found.not_finite:
-        yield Suspect("not_finite", 10 * CERTAIN, (f"moving statistics of {_some(found.not_finite)} are NaN or infinite",))
+        yield Suspect(
+            "not_finite",
+            10 * CERTAIN,
+            (f"moving statistics of {_some(found.not_finite)} are NaN or infinite",),
+        )
 
 
 def leaking(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """Outputs that depend on the company of a sample come of batch statistics."""
     for leak in found.leaks:
-        seen = [f"outputs of {leak.how} differ by {leak.differs:.2g} of their size when samples come in other company"]
-        seen += [f"{leak.how} changes {len(leak.changed)} variables, such as {leak.changed[0]}"] if leak.changed else []
+        seen = [
+            f"outputs of {leak.how} differ by {leak.differs:.2g} of their size when samples come in other company"
+        ]
+        seen += (
+            [f"{leak.how} changes {len(leak.changed)} variables, such as {leak.changed[0]}"]
+            if leak.changed
+            else []
+        )
         yield Suspect("batch_statistics_at_inference", 5 * CERTAIN, tuple(seen))
 
 
@@ -77,7 +94,11 @@ def at_start(chart: Chart, found: Findings) -> Iterator[Suspect]:
         yield Suspect("never_updated", CERTAIN / 2, (said,))
         return
     stepped = iterations is not None and iterations > 0
-    note = f"the file's optimizer has made {iterations} steps" if stepped else "the file has no optimizer that has made a step"
+    note = (
+        f"the file's optimizer has made {iterations} steps"
+        if stepped
+        else "the file has no optimizer that has made a step"
+    )
     yield Suspect("never_updated", CERTAIN * (2 if stepped else 1), (said, note))
     yield Suspect("not_restored", CERTAIN * (1 if stepped else 2), (said, note))
 
@@ -86,13 +107,21 @@ def half_precision(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """An average in half precision stops short of its goal: steps below half a unit are lost."""
     if found.half:
         share = len(found.half) / len(chart.subject.layers)
-        yield Suspect("half_precision", CERTAIN * share, (f"statistics of {_some(found.half)} are numbers of half precision",))
+        yield Suspect(
+            "half_precision",
+            CERTAIN * share,
+            (f"statistics of {_some(found.half)} are numbers of half precision",),
+        )
 
 
 def vanished(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """A batch of one has no variance where a sample has one value per channel."""
     if found.vanished and len(found.vanished) > len(found.at_start):
-        yield Suspect("tiny_batch", CERTAIN, (f"variances of {_some(found.vanished)} have gone to 0, as with batches of one sample",))
+        yield Suspect(
+            "tiny_batch",
+            CERTAIN,
+            (f"variances of {_some(found.vanished)} have gone to 0, as with batches of one sample",),
+        )
 
 
 def not_arrived(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -100,7 +129,9 @@ def not_arrived(chart: Chart, found: Findings) -> Iterator[Suspect]:
     mixture = fit(chart.moving, chart.fed, start(chart), chart.subject.epsilons)
     if len(found.at_start) == len(chart.subject.layers):
         return
-    seen = [f"{mixture.share:.2g} of the start fits best in all layers, and explains {mixture.explained:.0%} of the distance from the population"]
+    seen = [
+        f"{mixture.share:.2g} of the start fits best in all layers, and explains {mixture.explained:.0%} of the distance from the population"
+    ]
     strength = _odds(mixture.explained) * (mixture.share > 0.005)
     if (steps := chart.facts.get("iterations")) is not None and steps > 0:
         decay = float(np.median([layer.momentum for layer in chart.subject.named.values()]))
@@ -122,7 +153,9 @@ def grouped(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """Batches of one class or kind: an average of them lacks the variance between kinds, and leans to the last."""
     for group in homogeneous(chart):
         name = "two_sources" if group.by == "kind" else "unshuffled"
-        last = f"; the largest weight, {group.weights.max():.2g}, has {group.names[int(group.weights.argmax())]}"
+        last = (
+            f"; the largest weight, {group.weights.max():.2g}, has {group.names[int(group.weights.argmax())]}"
+        )
         said = f"an average over batches of one {group.by} each explains {group.explained:.0%} of the distance from the population{last}"
         yield Suspect(name, _odds(group.explained), (said,))
 
@@ -130,21 +163,36 @@ def grouped(chart: Chart, found: Findings) -> Iterator[Suspect]:
 def calls_apart(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """A shared layer keeps one average of several distributions."""
     if found.calls_apart > max(found.one_batch, 10 * found.noise):
-        yield Suspect("two_sources", CERTAIN / 2, (f"calls of a shared layer see populations {found.calls_apart:.2g} apart (one batch lies {found.one_batch:.2g} from them)",))
+        yield Suspect(
+            "two_sources",
+            CERTAIN / 2,
+            (
+                f"calls of a shared layer see populations {found.calls_apart:.2g} apart (one batch lies {found.one_batch:.2g} from them)",
+            ),
+        )
 
 
-def preprocessing(chart: Chart, found: Findings) -> Iterator[Suspect]:
-    """Test inputs that are not like those trained on, or a file whose inputs are not those trained on."""
-    if chart.test is not None and found.test_distance > 10 * found.test_noise:
-        with_own, with_training = (chart.under(chart.test, own) for own in (chart.of_test, chart.population))
-        lost = harm(with_training, with_own)
-        said = [f"layers see test samples {found.test_distance:.2g} from training samples, where two samples of one kind lie {found.test_noise:.2g} apart"]
-        said += shifted(chart)
-        if lost.matters:
-            yield Suspect("preprocessing", CERTAIN * min(1.0, found.test_distance / found.distance) if found.distance > 0 else CERTAIN, tuple(said))
+def foreign_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Test inputs that are further from the training data than a batch of it, and do worse for it."""
+    if chart.test is None or found.test_distance < found.one_batch:
+        return
+    said = [
+        f"layers see test samples {found.test_distance:.2g} from training samples, where a batch of them "
+        f"lies {found.one_batch:.2g} off"
+    ]
+    lost = [better(chart, chart.test, chart.population, chart.of_test)]
+    if chart.scorer(chart.test).labelled:
+        test, train = (chart.under(split, chart.population) for split in (chart.test, chart.train))
+        lost.append(apart_of(test, train))
+    if any(own.matters for own in lost):
+        yield Suspect("preprocessing", CERTAIN, (*said, *shifted(chart)), True)
+
+
+def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """A file whose training inputs are not as they were in training: changed back, they fit the statistics."""
     if found.distance > found.one_batch and (best := restored(chart)) is not None:
-        said = [f"with {best.name} the training samples fit the moving statistics: {best.explained:.0%} of the distance goes"]
-        yield Suspect("preprocessing", _odds(best.explained) * 2, tuple(said))
+        said = f"with {best.name} the training samples fit the moving statistics: {best.explained:.0%} of the distance goes"
+        yield Suspect("preprocessing", 2 * _odds(best.explained), (said,))
 
 
 def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -156,8 +204,14 @@ def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
         small = chart.with_batch(chart.train, size)
         lost = harm(best, small, size)
         if lost.matters:
-            said = f"{lost.metric} is better by {lost.value:.3g} when batches of {size} are normalized by themselves than with population statistics"
-            yield Suspect("tiny_batch", min(MOST, 4 * lost.noticed), (said,), True)
+            nearer = distance_of(chart, chart.average(chart.subject.moments(chart.x, size, stochastic=True)))
+            said = (
+                f"{lost.metric} is better by {lost.value:.3g} when batches of {size} are normalized by themselves than with "
+                "population statistics",
+                f"moving statistics lie {nearer:.2g} from those of such batches, {found.distance:.2g} from the population",
+            )
+            fits = nearer < found.distance
+            yield Suspect("tiny_batch", min(MOST, 4 * lost.noticed) * (1 if fits else 0.05), said, fits)
 
 
 def momentum(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -185,11 +239,15 @@ def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
         return
     now = chart.under(chart.train, chart.population)
     for epsilon in (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1):
-        moved = {k: own._replace(variance=np.maximum(own.variance + epsilon - chart.subject.epsilons[k], 0.0)) for k, own in chart.population.items()}
+        moved = {
+            k: own._replace(variance=np.maximum(own.variance + epsilon - chart.subject.epsilons[k], 0.0))
+            for k, own in chart.population.items()
+        }
         gain = harm(now, chart.under(chart.train, moved))
         if gain.matters and any(not np.isclose(own, epsilon) for own in chart.subject.epsilons.values()):
             said = f"{gain.metric} is better by {gain.value:.3g} with epsilon {epsilon:g}, at population statistics"
-            yield Suspect("epsilon", min(MOST, 4 * gain.noticed), (said,), True)
+            right = min(1.0, found.one_batch / max(found.distance, 1e-12))
+            yield Suspect("epsilon", min(MOST, 4 * gain.noticed) * right, (said,), right == 1, epsilon)
 
 
 def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -197,20 +255,39 @@ def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
     times = found.distance / max(found.noise, 1e-12)
     said = f"moving statistics lie {found.distance:.2g} from the population, {times:.3g} times what sampling explains, and no other cause explains it"
     rising = found.log_variance > 0
-    yield Suspect("hot", 1.0 if not rising else 0.7, (said, f"mean log ratio of variances {found.log_variance:+.2g}"))
-    yield Suspect("weights_changed", 1.0 if rising else 0.7, (said, f"mean log ratio of variances {found.log_variance:+.2g}"))
+    yield Suspect(
+        "hot", 1.0 if not rising else 0.7, (said, f"mean log ratio of variances {found.log_variance:+.2g}")
+    )
+    yield Suspect(
+        "weights_changed",
+        1.0 if rising else 0.7,
+        (said, f"mean log ratio of variances {found.log_variance:+.2g}"),
+    )
 
 
-LOOKS: tuple[Callable[[Chart, Findings], Iterator[Suspect]], ...] = (
-    not_finite, leaking, at_start, half_precision, vanished, not_arrived, dummy_pass, grouped, calls_apart,
-    preprocessing, small_batches, momentum, stochastic, other_epsilon, stale,
-)  # fmt: skip
+Look: TypeAlias = Callable[[Chart, Findings], Iterator[Suspect]]
+FACTS: tuple[Look, ...] = (
+    not_finite,
+    leaking,
+    at_start,
+    half_precision,
+    vanished,
+    calls_apart,
+    foreign_inputs,
+)
+FITS: tuple[Look, ...] = (
+    not_arrived,
+    dummy_pass,
+    grouped,
+    rescaled_inputs,
+    small_batches,
+    momentum,
+    stochastic,
+    other_epsilon,
+    stale,
+)
+"""Looks that compare finite moving statistics with others."""
 
 
 def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more layers" if len(names) > 3 else "")
-
-
-def leftover(chart: Chart, found: Findings) -> float:
-    """Distance between two estimates of the population: what no hypothesis can explain."""
-    return apart(chart.fed, chart.population, chart.subject.epsilons)

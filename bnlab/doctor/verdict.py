@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.findings import Findings
-from bnlab.doctor.harm import Harm, harm
+from bnlab.doctor.harm import Harm, better, harm
 from bnlab.doctor.suspects import Suspect
 
 # An average that keeps no more than this is one batch's statistics, whatever it costs today.
@@ -32,7 +30,11 @@ class Complaint(NamedTuple):
 
 def complaints(chart: Chart, found: Findings, named: Sequence[Suspect]) -> list[Complaint]:
     """List what is wrong; a healthy model has nothing here."""
-    return [*_facts(chart, found), *_harms(chart), *(Complaint(own.name, "", None) for own in named if own.harms)]
+    return [
+        *_facts(chart, found),
+        *_harms(chart),
+        *(Complaint(own.name, "", None) for own in named if own.harms),
+    ]
 
 
 def _facts(chart: Chart, found: Findings) -> Iterator[Complaint]:
@@ -47,30 +49,16 @@ def _facts(chart: Chart, found: Findings) -> Iterator[Complaint]:
 
 def _harms(chart: Chart) -> Iterator[Complaint]:
     for split in chart.splits:
-        scorer = chart.scorer(split)
-        if not scorer.labelled:
-            yield from _moved(chart, split)
-            continue
-        moving, right = (chart.under(split, own) for own in (chart.moving, chart.population))
-        lost = harm(moving, right)
+        lost = better(chart, split, chart.moving, chart.population)
         if lost.matters or lost.inverse:
             yield Complaint("statistics" if lost.matters else "unfit", split.name, lost)
-        fixed = harm(right, chart.with_batch(split), chart.size)
-        if fixed.matters:
-            yield Complaint("batches", split.name, fixed)
-        if split.name == "test":
-            other = harm(right, chart.under(split, chart.of_test))
-            if other.matters:
-                yield Complaint("inputs", split.name, other)
+        if chart.scorer(split).labelled:
+            yield from _beyond_statistics(chart, split)
 
 
-def _moved(chart: Chart, split: Split) -> Iterator[Complaint]:
-    """Without labels: predictions are moved further than a training batch moves them, and noticeably."""
-    scorer = chart.scorer(split)
-    right = chart.outputs(split, chart.population)
-    by_moving = scorer.disagreement(chart.outputs(split, chart.moving), right)
-    by_batch = scorer.disagreement(chart.in_batches(split), right)
-    noticed = by_moving * np.sqrt(len(split))  # the standard error of a share is at most 1 / (2 root n): twice that
-    lost = Harm("disagreement", by_moving, float("nan"), float(noticed), float(by_moving / max(by_batch, 1e-9)))
-    if lost.matters:
-        yield Complaint("statistics", split.name, lost)
+def _beyond_statistics(chart: Chart, split: Split) -> Iterator[Complaint]:
+    """Look at what is left when the statistics are the training data's."""
+    right = chart.under(split, chart.population)
+    fixed = harm(right, chart.with_batch(split), chart.size)
+    if fixed.matters:
+        yield Complaint("batches", split.name, fixed)

@@ -58,10 +58,7 @@ def squares(statistics: Moments, reference: Moments, epsilon: float) -> np.ndarr
 
 def mixed(population: Layers, other: Layers, share: float) -> Layers:
     """Mix averages: (1 - share) population + share other, of means and of variances."""
-    return {
-        key: Moments(*((1 - share) * own + share * new for own, new in zip(population[key], other[key], strict=True)))
-        for key in population
-    }  # fmt: skip
+    return blend([population, other], [1 - share, share])
 
 
 def fit(statistics: Layers, population: Layers, other: Layers, epsilons: Mapping[str, float]) -> Mixture:
@@ -83,17 +80,12 @@ def fit(statistics: Layers, population: Layers, other: Layers, epsilons: Mapping
 
 
 def blend(parts: Sequence[Layers], weights: Sequence[float]) -> Layers:
-    """Average several sets of statistics, means and variances each, as a moving average does over batches of each."""
-    total = float(np.sum(weights))
+    """Average several sets of statistics, as a moving average does over batches of each."""
+    shares = np.asarray(weights, np.float64) / np.sum(weights)
     return {
-        key: Moments(
-            *(
-                sum(weight / total * np.asarray(part[key][i], np.float64) for weight, part in zip(weights, parts, strict=True))
-                for i in (0, 1)
-            )
-        )
+        key: Moments(*(np.tensordot(shares, np.stack([part[key][i] for part in parts]), 1) for i in (0, 1)))
         for key in parts[0]
-    }  # fmt: skip
+    }
 
 
 def weigh(statistics: Layers, parts: Sequence[Layers], epsilons: Mapping[str, float]) -> np.ndarray:
