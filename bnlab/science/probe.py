@@ -169,10 +169,9 @@ def probe(model: keras.Model, statistics: Statistics, notes: list[Note] | None =
         KeyError: fixed statistics lack a layer.
     """
     found = named_layers(model, frozen=False)
-    changes = [(layer, "call", _replacement(key, layer, statistics, notes)) for key, layer in found.items()]
+    calls = [(layer, "call", _replacement(key, layer, statistics, notes)) for key, layer in found.items()]
     models = [layer for layer in model._flatten_layers() if isinstance(layer, keras.Model)]
-    changes += [(one, name, None) for one in models for name in _COMPILED if hasattr(one, name)]
-    with _changed(changes):
+    with _changed([*calls, *((one, name, None) for one in models for name in _COMPILED)]):
         yield
 
 

@@ -17,13 +17,11 @@ KINDS = {
     "images": (IMAGES, "float32", {}),
     "volumes": ((12, 2, 3, 2, 3), "float32", {}),
     "channels first": ((12, 3, 4, 5), "float32", {"axis": 1}),
-    "sequences, channels first": ((12, 3, 5), "float32", {"axis": 1}),
     "channels in between": ((12, 4, 3, 5), "float32", {"axis": -2}),
     "axis by number": (IMAGES, "float32", {"axis": 3}),
     "one channel": ((12, 4, 5, 1), "float32", {}),
     "no scale": (IMAGES, "float32", {"scale": False}),
     "no center": (IMAGES, "float32", {"center": False}),
-    "neither": (IMAGES, "float32", {"scale": False, "center": False}),
     "synchronized": (IMAGES, "float32", {"synchronized": True}),
     "renorm": (IMAGES, "float32", {"renorm": True}),
     "renorm, clipped": (IMAGES, "float32", CLIPPED),
@@ -86,16 +84,15 @@ def seen_by(model, x, count):
     return x.reshape(count, -1, *x.shape[1:]), axes
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_batch_statistics_are_keras_in_training(kind, count):
-    model, x = made(kind, count)
+def test_batch_statistics_are_keras_in_training(kind):
+    model, x = made(kind)
     found, expected = numbers(outputs(model, x, Batch())), numbers(model(x, training=True))
     if kind != "synchronized":
         assert np.array_equal(found, expected)
         return
     # E[x^2] - E[x]^2 is off by some 64 roundings (240 values in blocks) of squares below 12^2; a root and
-    # gamma below 1.5 pass on three quarters of it, twice over at most, times normalized values below 5.
-    np.testing.assert_allclose(found, expected, rtol=0, atol=count * 64 * 2.0**-24 * 144 * 5)
+    # gamma below 1.5 pass on three quarters of it, times normalized values below 5; two layers do.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2 * 64 * 2.0**-24 * 144 * 5)
 
 
 def test_own_statistics_are_keras_at_inference_bit_for_bit(kind):
@@ -106,13 +103,12 @@ def test_own_statistics_are_keras_at_inference_bit_for_bit(kind):
     assert np.array_equal(numbers(found), numbers(expected))
 
 
-@pytest.mark.parametrize("count", [1, 4])
-def test_notes_are_the_moments_of_what_the_layer_saw(kind, count):
+def test_notes_are_the_moments_of_what_each_group_saw(kind):
     model, x = made(kind)
     notes = []
-    with probe(model, Batch(count), notes):
+    with probe(model, Batch(4), notes):
         model(x)
-    groups, axes = seen_by(model, x, count)
+    groups, axes = seen_by(model, x, 4)
     # A blocked sum of under 1,000 terms rounds fewer than 32 times on the way to any of them.
     atol = 32 * rounding(model)[0] * np.abs(groups).max() ** 2
     assert [note[:2] for note in notes] == [("norm0", 0), ("norm1", 0)]
