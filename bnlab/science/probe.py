@@ -4,17 +4,26 @@ Inside `probe(...)` every batch normalization layer of a model normalizes by the
 updates nothing, and can note the moments of what passed through it. Everything else in the model -
 dropout included - follows the phase that the model is called with. Afterwards the model is as it was.
 
-This replaces `call` on layer *instances*, so it holds for stock Keras layers, in eager mode, in
-`tf.function` and under XLA. For plain float32 layers (not masked or synchronized) the arithmetic is
-Keras's own: whole-call batch statistics and fixed statistics give its outputs bit for bit, but for
-`Batch.fused`, which gives them to within rounding. A frozen layer (`trainable = False`) is left alone:
-Keras never gives it batch statistics, whatever the phase. A function must be traced inside to use it, and
-one traced inside keeps it.
+This replaces `call` on layer *instances*, so it holds in eager mode, in `tf.function` and under XLA, for
+layers of any axis, precision or options, under masks, shared and nested ones. The arithmetic is Keras's own:
+whole-call batch statistics and fixed statistics give its outputs bit for bit. These differ by rounding:
+
+- `Batch.fused`, where it applies;
+- `synchronized=True`, for which Keras takes E[x^2] - E[x]^2 while training, on one device too. Here the
+  variance is taken around the mean, of this device's batch, and does not cancel.
+
+A frozen layer (`trainable = False`) is left alone: Keras never gives it batch statistics, whatever the phase.
+A layer of a class derived from Keras's normalizes as Keras's does; what a `call` of its own does besides is
+not done. A layer that a graph calls within a loop (a cell of a recurrent layer) cannot be noted there.
+
+A function must be traced inside to use the probe, and one traced inside keeps it. What the model itself
+compiles for `fit`, `evaluate` and `predict` is compiled anew inside, and is as it was afterwards.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
@@ -23,14 +32,23 @@ import keras
 import numpy as np
 from keras import ops
 
-from bnlab.science.fused import normalized
-from bnlab.science.sources import Batch, Blend, Fixed, Statistics, Tensor
+from bnlab.science import fused
+from bnlab.science.grouping import in_groups, moments
+from bnlab.science.normalize import corrections, normalize
+from bnlab.science.sources import Batch, Blend, Fixed, NormLayer, Statistics, Tensor
 
-NormLayer: TypeAlias = Any  # keras.layers.BatchNormalization, which has no types
+_Call: TypeAlias = Callable[..., Tensor]
+_Noting: TypeAlias = Callable[[Tensor, Tensor], None]
+# What a model keeps of its own compilation.
+_COMPILED = ("train_function", "test_function", "predict_function")
+_ABSENT = object()
 
 
 class Note(NamedTuple):
-    """Moments that one call of one layer saw: mean and variance are (groups, channels)."""
+    """Moments that one call of one layer saw: mean and variance are (groups, channels).
+
+    Under a mask they are those of the positions that it leaves.
+    """
 
     layer: str
     call: int
@@ -38,13 +56,54 @@ class Note(NamedTuple):
     variance: Tensor
 
 
+def named_layers(model: keras.Model, frozen: bool = True) -> dict[str, NormLayer]:
+    """Find the batch normalization layers of a model, wherever they are, in the model's order: key -> layer.
+
+    The key is a layer's name; where several have one name, the names of what they lie in stand in front of
+    it (`backbone/bn`), and where even those are the same, the second bears a number (`bn#2`). A layer that
+    is used in several places is one layer.
+
+    Args:
+        model: any Keras model, built or not.
+        frozen: include layers that have one phase only, as `trainable` is false. Keys are the same without.
+    """
+    found = list(_inside(model, (), set()))
+    uses, keyed = Counter(path[-1] for path, _ in found), dict[str, NormLayer]()
+    # A name that is alone is nobody else's key, whoever comes first.
+    taken = {name for name, count in uses.items() if count == 1}
+    for path, layer in found:
+        keyed[path[-1] if uses[path[-1]] == 1 else _unused("/".join(path), taken)] = layer
+    return {key: layer for key, layer in keyed.items() if frozen or layer.trainable}
+
+
+def _inside(
+    owner: keras.layers.Layer, above: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[tuple[str, ...], NormLayer]]:
+    """Walk through layers in order; Keras's own walk turns the order of nested layers round."""
+    for layer in owner._layers:
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        path = (*above, layer.name)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            yield path, layer
+        yield from _inside(layer, path, seen)
+
+
+def _unused(key: str, taken: set[str]) -> str:
+    numbered = (f"{key}#{number}" for number in itertools.count(2))
+    free = next(name for name in itertools.chain([key], numbered) if name not in taken)
+    taken.add(free)
+    return free
+
+
 def normalization_layers(model: keras.Model) -> list[NormLayer]:
     """List the batch normalization layers of a model, nested ones included, in the model's order.
 
     Raises:
-        ValueError: two of them have one name, so statistics could not be told apart.
+        ValueError: two of them have one name, so names could not tell statistics apart.
     """
-    found = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    found = list(named_layers(model).values())
     names = [layer.name for layer in found]
     if len(set(names)) < len(names):
         raise ValueError(f"normalization layers must have names of their own, got {sorted(names)}")
@@ -61,15 +120,40 @@ def switched_layers(model: keras.Model) -> list[NormLayer]:
 
 
 def own_statistics(model: keras.Model) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Read the moving statistics that a model's layers hold: layer -> (mean, variance), float32 arrays."""
-    found = switched_layers(model)
-    return {layer.name: (np.array(layer.moving_mean), np.array(layer.moving_variance)) for layer in found}
+    """Read the moving statistics that a model's layers hold, but frozen ones: key -> (mean, variance).
+
+    They are float32, or float64 where the layer's are; half precision is widened, as Keras does to use it.
+
+    Raises:
+        ValueError: a layer is not built, so it has none.
+    """
+    return {
+        key: (_widened(layer.moving_mean), _widened(layer.moving_variance))
+        for key, layer in _built(model).items()
+    }
+
+
+def _widened(variable: keras.Variable) -> np.ndarray:
+    return np.array(ops.cast(variable, keras.backend.result_type(variable.dtype, "float32")))
+
+
+def _built(model: keras.Model) -> dict[str, NormLayer]:
+    found = named_layers(model, frozen=False)
+    for key, layer in found.items():
+        if layer.moving_mean is None:
+            raise ValueError(f"layer {key} has no statistics yet: call the model on data first")
+    return found
 
 
 def put_statistics(model: keras.Model, statistics: Fixed) -> None:
-    """Write moving statistics into a model's layers, as if it had been trained with them."""
-    for layer in switched_layers(model):
-        mean, variance = statistics[layer.name]
+    """Write moving statistics into a model's layers, as if it had been trained with them.
+
+    Raises:
+        ValueError: a layer is not built, so it has none.
+        KeyError: the statistics lack a layer.
+    """
+    for key, layer in _built(model).items():
+        mean, variance = statistics[key]
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(variance)
         if layer.renorm:
@@ -81,21 +165,33 @@ def probe(model: keras.Model, statistics: Statistics, notes: list[Note] | None =
     """Normalize by `statistics` while inside; leave nothing behind.
 
     Args:
-        model: any built Keras model; its variables are read, never written (but see `Batch.update`).
+        model: any Keras model; its variables are read, never written (but see `Batch.update`).
         statistics: `Batch`, `Blend` or, for every layer that is not frozen, fixed (mean, variance).
         notes: one entry per call of a layer is appended, but with `Blend`: what it saw.
 
     Raises:
         KeyError: fixed statistics lack a layer.
     """
-    calls = {layer: _replacement(layer, statistics, notes) for layer in switched_layers(model)}
-    for layer, call in calls.items():
-        layer.call = call
+    found = named_layers(model, frozen=False)
+    calls = [(layer, "call", _replacement(key, layer, statistics, notes)) for key, layer in found.items()]
+    models = [layer for layer in model._flatten_layers() if isinstance(layer, keras.Model)]
+    with _changed([*calls, *((one, name, None) for one in models for name in _COMPILED)]):
+        yield
+
+
+@contextmanager
+def _changed(changes: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Give objects other attributes while inside; those of the object itself come back, or go."""
+    before = [(vars(owner), name, vars(owner).get(name, _ABSENT)) for owner, name, _ in changes]
     try:
+        for owner, name, value in changes:
+            vars(owner)[name] = value
         yield
     finally:
-        for layer in calls:
-            del layer.call
+        for own, name, value in before:
+            own.pop(name, None)
+            if value is not _ABSENT:
+                own[name] = value
 
 
 def outputs(model: keras.Model, x: Tensor, statistics: Statistics) -> Tensor:
@@ -104,7 +200,7 @@ def outputs(model: keras.Model, x: Tensor, statistics: Statistics) -> Tensor:
     Only normalization is switched: layers such as dropout stay off, under batch statistics too.
 
     Args:
-        model: any built Keras model.
+        model: any Keras model.
         x: (images, ...) inputs; with `Batch(groups)` their number is a multiple of groups.
         statistics: `Batch(groups)` for phase true, fixed ones for phase false and everything else.
     """
@@ -112,50 +208,52 @@ def outputs(model: keras.Model, x: Tensor, statistics: Statistics) -> Tensor:
         return model(x, training=False)
 
 
-def _replacement(layer: NormLayer, statistics: Statistics, notes: list[Note] | None) -> Callable[..., Tensor]:
+def _replacement(key: str, layer: NormLayer, statistics: Statistics, notes: list[Note] | None) -> _Call:
+    noting = None if notes is None else _noting(key, notes)
     if isinstance(statistics, Batch):
-        return (_fused_call if _can_fuse(layer, statistics) else _batch_call)(layer, statistics, notes)
+        return _batch_call(layer, statistics, noting)
     if isinstance(statistics, Blend):
-        return _blended_call(layer, statistics)
-    (mean, variance), calls = statistics[layer.name], itertools.count()
-
-    def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
-        spread = _broadcast_shape(layer, inputs.ndim, layer.axis)
-        if notes is not None:
-            _, axes, _ = _in_groups(layer, inputs, 1)
-            # Each image is a part: what is noted here is of many at once.
-            seen = _moments(inputs, axes, inputs.shape[0] or 1)
-            notes.append(Note(layer.name, next(calls), *(ops.reshape(part, (1, -1)) for part in seen)))
-        return _normalized(layer, inputs, ops.reshape(mean, spread), ops.reshape(variance, spread), spread)
-
-    return call
+        return _blended_call(layer, statistics.fixed[key], statistics.weight[key], statistics.groups)
+    return _fixed_call(layer, *statistics[key], noting)
 
 
-def _batch_call(layer: NormLayer, batch: Batch, notes: list[Note] | None) -> Callable[..., Tensor]:
+def _noting(key: str, notes: list[Note]) -> _Noting:
     calls = itertools.count()
+    return lambda mean, variance: notes.append(Note(key, next(calls), mean, variance))
 
-    def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
-        grouped, axes, channel = _in_groups(layer, inputs, batch.groups)
-        spread = _broadcast_shape(layer, grouped.ndim, channel)
-        mean, variance = _moments(grouped, axes, batch.parts)
-        if notes is not None:
-            flat = (-1, spread[channel])
-            notes.append(Note(layer.name, next(calls), ops.reshape(mean, flat), ops.reshape(variance, flat)))
-        corrections = _corrections(layer, batch, mean, variance, spread) if layer.renorm else (None, None)
-        y = _normalized(layer, grouped, mean, variance, spread, *corrections)
-        return ops.reshape(y, ops.shape(inputs))
+
+def _fixed_call(layer: NormLayer, mean: Tensor, variance: Tensor, noting: _Noting | None) -> _Call:
+    def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None, **_: object) -> Tensor:
+        seen = in_groups(layer, inputs, mask if noting else None, 1)
+        if noting:
+            # Each image is a part: what is noted here is of many at once.
+            parts = inputs.shape[0] or 1 if seen.channel else 1
+            noting(*map(seen.flat, moments(seen, parts)))
+        return normalize(layer, seen, seen.spread(mean), seen.spread(variance))
 
     return call
 
 
-def _blended_call(layer: NormLayer, blend: Blend) -> Callable[..., Tensor]:
-    def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
-        grouped, axes, channel = _in_groups(layer, inputs, blend.groups)
-        spread = _broadcast_shape(layer, grouped.ndim, channel)
-        own = ops.moments(grouped, axes, keepdims=True)
-        fixed = [ops.reshape(part, spread) for part in blend.fixed[layer.name]]
-        mean, variance = _mixed(own, fixed, blend.weight[layer.name])
-        return ops.reshape(_normalized(layer, grouped, mean, variance, spread), ops.shape(inputs))
+def _batch_call(layer: NormLayer, batch: Batch, noting: _Noting | None) -> _Call:
+    def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None, **_: object) -> Tensor:
+        if mask is None and _can_fuse(layer, batch, inputs):
+            return _fused(layer, inputs, noting)
+        seen = in_groups(layer, inputs, mask, batch.groups)
+        mean, variance = moments(seen, batch.parts)
+        if noting:
+            noting(seen.flat(mean), seen.flat(variance))
+        corrected = corrections(layer, batch, seen, mean, variance) if layer.renorm else None
+        return ops.reshape(normalize(layer, seen, mean, variance, corrected), ops.shape(inputs))
+
+    return call
+
+
+def _blended_call(layer: NormLayer, fixed: tuple[Tensor, Tensor], weight: Tensor, groups: int) -> _Call:
+    def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None, **_: object) -> Tensor:
+        seen = in_groups(layer, inputs, mask, groups)
+        share = ops.cast(weight, seen.x.dtype) if ops.is_tensor(weight) else weight
+        mean, variance = _mixed(moments(seen), [seen.spread(part) for part in fixed], share)
+        return ops.reshape(normalize(layer, seen, mean, variance), ops.shape(inputs))
 
     return call
 
@@ -169,92 +267,16 @@ def _mixed(own: tuple[Tensor, Tensor], fixed: Sequence[Tensor], weight: Tensor) 
     )
 
 
-def _in_groups(layer: NormLayer, inputs: Tensor, groups: int) -> tuple[Tensor, list[int], int]:
-    """Give groups of a call an axis of their own: the array, axes of its moments, axis of its channels."""
-    lead = int(groups > 1)
-    grouped = ops.reshape(inputs, (groups, -1, *inputs.shape[1:])) if lead else inputs
-    channel = layer.axis % inputs.ndim + lead
-    return grouped, [axis for axis in range(lead, grouped.ndim) if axis != channel], channel
+def _can_fuse(layer: NormLayer, batch: Batch, inputs: Tensor) -> bool:
+    last = layer.axis in (-1, inputs.ndim - 1)
+    plain = layer.compute_dtype == keras.backend.standardize_dtype(inputs.dtype) == "float32"
+    return batch.fused and batch.groups == batch.parts == 1 and last and plain and not layer.renorm
 
 
-def _moments(x: Tensor, axes: list[int], parts: int) -> tuple[Tensor, Tensor]:
-    """Compute mean and variance, kept broadcastable; in parts, which are merged in float64."""
-    if parts == 1:
-        return ops.moments(x, axes, keepdims=True)
-    apart, within = ops.reshape(x, (parts, -1, *x.shape[1:])), [axis + 1 for axis in axes]
-    means, variances = (ops.cast(part, "float64") for part in ops.moments(apart, within, keepdims=True))
-    mean = ops.mean(means, axis=0)
-    variance = ops.mean(variances, axis=0) + ops.mean(ops.square(means - mean), axis=0)
-    return ops.cast(mean, x.dtype), ops.cast(variance, x.dtype)
-
-
-def _can_fuse(layer: NormLayer, batch: Batch) -> bool:
-    last = layer.axis in (-1, layer.input_spec.ndim - 1)
-    plain = layer.compute_dtype == "float32" and not layer.renorm
-    return batch.fused and batch.groups == batch.parts == 1 and last and plain
-
-
-def _fused_call(layer: NormLayer, _: Batch, notes: list[Note] | None) -> Callable[..., Tensor]:
-    calls = itertools.count()
-
-    def call(inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
-        scale = layer.gamma if layer.scale else ops.ones(inputs.shape[-1])
-        offset = layer.beta if layer.center else ops.zeros(inputs.shape[-1])
-        y, mean, variance = normalized(inputs, scale, offset, layer.epsilon)
-        if notes is not None:
-            notes.append(Note(layer.name, next(calls), mean[None], variance[None]))
-        return y
-
-    return call
-
-
-def _corrections(
-    layer: NormLayer, batch: Batch, mean: Tensor, variance: Tensor, spread: list[int]
-) -> tuple[Tensor, Tensor]:
-    """Compute r and d of batch renormalization (Ioffe, arXiv 1702.03275, algorithm 1), as constants."""
-    own = layer.renorm_clipping
-    r_max, d_max = batch.clip or (own.get("rmax", np.inf), own.get("dmax", np.inf))
-    r_min = 1 / r_max if batch.clip else own.get("rmin", 0.0)
-    deviation = ops.sqrt(variance + layer.epsilon)
-    kept = ops.reshape(ops.maximum(layer.renorm_stddev, layer.epsilon**0.5), spread)
-    r = ops.clip(deviation / kept, r_min, r_max)
-    d = ops.clip((mean - ops.reshape(layer.renorm_mean, spread)) / kept, -d_max, d_max)
-    if batch.update:
-        for average, seen in ((layer.renorm_mean, mean), (layer.renorm_stddev, deviation)):
-            share = layer.renorm_momentum
-            average.assign(average * share + ops.reshape(seen, average.shape) * (1.0 - share))
-    return ops.stop_gradient(r), ops.stop_gradient(d)
-
-
-def _broadcast_shape(layer: NormLayer, rank: int, axis: int) -> list[int]:
-    shape = [1] * rank
-    shape[axis] = layer.moving_mean.shape[0]
-    return shape
-
-
-def _normalized(
-    layer: NormLayer,
-    x: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    spread: list[int],
-    r: Tensor | None = None,
-    d: Tensor | None = None,
-) -> Tensor:
-    """Scale and shift in the closed form x * inv + (beta - mean * inv), in Keras's order of operations."""
-    scale, offset = _scale_and_offset(layer, spread, r, d)
-    inv = ops.rsqrt(variance + layer.epsilon)
-    inv = inv if scale is None else inv * scale
-    return x * inv + (-mean * inv if offset is None else offset - mean * inv)
-
-
-def _scale_and_offset(
-    layer: NormLayer, spread: list[int], r: Tensor | None, d: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Fold the corrections of batch renormalization into scale and offset: (x r + d) gamma + beta."""
-    scale = ops.reshape(layer.gamma, spread) if layer.scale else None
-    offset = ops.reshape(layer.beta, spread) if layer.center else None
-    if r is None or d is None:
-        return scale, offset
-    shift = d if scale is None else d * scale
-    return r if scale is None else r * scale, shift if offset is None else shift + offset
+def _fused(layer: NormLayer, inputs: Tensor, noting: _Noting | None) -> Tensor:
+    scale = layer.gamma if layer.scale else ops.ones(inputs.shape[-1])
+    offset = layer.beta if layer.center else ops.zeros(inputs.shape[-1])
+    y, mean, variance = fused.normalized(inputs, scale, offset, layer.epsilon)
+    if noting:
+        noting(mean[None], variance[None])
+    return y

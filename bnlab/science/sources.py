@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Tensor: TypeAlias = Any
+NormLayer: TypeAlias = Any  # keras.layers.BatchNormalization, which has no types
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Batch:
             raise ValueError(f"parts are of one batch, got groups={self.groups} and parts={self.parts}")
 
 
-# layer name -> (mean, variance), each (channels,): phase false, or any other fixed statistics.
+# layer -> (mean, variance), each (channels,): phase false, or any other fixed statistics. A layer's key is
+# its name, where no other layer has it (`bnlab.science.probe.named_layers`).
 Fixed: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
 
 
