@@ -168,6 +168,7 @@ class Diagnosis:
         notes: what could not be examined, and why.
         mended: what was written.
         seconds: that the examination took.
+        versions: package -> version that it ran on.
     """
 
     verdict: Verdict
@@ -187,6 +188,7 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     mended: Mended | None = None
     seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> int:

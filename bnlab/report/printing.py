@@ -28,7 +28,7 @@ def sources(template: Path) -> dict[str, bytes]:
 
 def compiled(template: Path, content: Mapping[str, Any], moment: datetime) -> bytes:
     """The PDF of a document's data, dated as told and held to PDF/UA-1."""
-    return typst.compile(
+    return typst.compile(  # type: ignore[call-overload]  # its types do not tell of several files
         sources(template),
         format="pdf",
         sys_inputs={"document": json.dumps(content)},

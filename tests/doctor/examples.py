@@ -87,6 +87,7 @@ SICK = Diagnosis(
     ("conv_3/norm is frozen: it uses moving statistics in training, too",),
     None,
     12.34,
+    {"bnlab": "0.1.0", "keras": "3.15.1", "tensorflow": "2.21.0"},
 )
 HEALTHY = replace(
     SICK,

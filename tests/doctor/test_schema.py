@@ -1,4 +1,4 @@
-"""The JSON of a diagnosis has the form that its schema tells, and the schema that is handed out is today's."""
+"""The JSON of a diagnosis has the form that its schema tells, and the schema handed out is today's."""
 
 import json
 from dataclasses import fields
@@ -37,7 +37,11 @@ def faults(value, rule, whole, place="diagnosis"):
         for name, own in value.items():
             found += faults(own, rule.get("properties", {}).get(name, rest), whole, f"{place}.{name}")
     if isinstance(value, list):
-        found += [f for n, own in enumerate(value) for f in faults(own, rule["items"], whole, f"{place}[{n}]")]
+        found += [
+            f
+            for n, own in enumerate(value)
+            for f in faults(own, rule.get("items", {}), whole, f"{place}[{n}]")
+        ]
     return found
 
 
