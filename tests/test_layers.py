@@ -33,6 +33,7 @@ LAYERS = [
         "export",
         "fold",
         "statistics",
+        "doctor",
     },
 ]
 # Two nouns of the plan are what training and measuring are asked for.
@@ -55,6 +56,10 @@ WITHOUT_TENSORFLOW = {
     "sweep",
     "sync",
 }
+
+
+# What the doctor shows with, and its door; what it examines with works without them, in a notebook too.
+SHOWING = {"__main__.py", "page.py", "watch.py"}
 
 
 def modules():
@@ -89,6 +94,12 @@ def test_a_room_imports_only_lower_rooms(path, room):
         line = level(room) == len(LAYERS) - 1 or path.name == "__main__.py"
         lower = level(parts[1]) < level(room)
         assert line or lower or (room, parts[1]) in ALLOWED, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "doctor").glob("*.py")), ids=name)
+def test_an_examination_knows_nothing_of_how_it_is_shown(path):
+    rooms = {name.split(".")[1] for name in imports(path) if name.startswith("bnlab.")}
+    assert path.name in SHOWING or not rooms & {"report", "track"}
 
 
 @pytest.mark.parametrize("library", sorted(ONLY))

@@ -132,7 +132,13 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Mended:
-    """What was written with `--mend`: the same table before and after, measured on the file that was written."""
+    """What was written with `--mend`: the same table before and after, measured on the file that was written.
+
+    Attributes:
+        path: of the file.
+        remedy: whose statistics it holds.
+        before, after: by split and metric, in the same order.
+    """
 
     path: str
     remedy: str
@@ -157,10 +163,12 @@ class Diagnosis:
         unexplained: the confidence that it is none of the catalogue's.
         remedies: the best first.
         advice: what to do now, one sentence.
+        command: what writes the best remedy into a copy of the model; empty where none can be written.
         evidence: the numbers that causes were judged by.
         notes: what could not be examined, and why.
         mended: what was written.
         seconds: that the examination took.
+        versions: package -> version that it ran on.
     """
 
     verdict: Verdict
@@ -175,10 +183,12 @@ class Diagnosis:
     unexplained: float = 0.0
     remedies: tuple[Remedy, ...] = ()
     advice: str = ""
+    command: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     mended: Mended | None = None
     seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> int:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import matplotlib
 import pandas as pd
-import typst
-from matplotlib.ft2font import FT2Font
 
 from bnlab.files import replacing
 from bnlab.records import Failure, Sweep
@@ -30,6 +25,7 @@ from bnlab.report.pictures.drawing import Picture
 from bnlab.report.pictures.heatmaps import heatmaps
 from bnlab.report.pictures.histograms import pictures
 from bnlab.report.pictures.scaling import scaling
+from bnlab.report.printing import compiled, legible, printable, shown
 from bnlab.report.words import best_decay, symptoms
 from bnlab.report.words.arrived import arrived
 from bnlab.report.words.finding import finding
@@ -37,8 +33,6 @@ from bnlab.science.histogram import LayerHistogram
 
 Histograms: TypeAlias = Mapping[str, Sequence[LayerHistogram]]
 NONE: Histograms = {}
-# Characters of one text: a page of them.
-_LONGEST = 4000
 TEMPLATE = Path(__file__).with_name("template.typ")
 
 
@@ -62,22 +56,10 @@ def write(
         The path.
 
     """
-    content = compiled(document(sweep, readings, histograms, clues), _moment(sweep.started))
+    content = compiled(TEMPLATE, document(sweep, readings, histograms, clues), _moment(sweep.started))
     with replacing(path) as file:
         file.write(content)
     return path
-
-
-def compiled(content: Mapping[str, Any], moment: datetime) -> bytes:
-    """The PDF of a document's data, dated as told and held to PDF/UA-1."""
-    return typst.compile(
-        TEMPLATE.read_bytes(),
-        format="pdf",
-        sys_inputs={"document": json.dumps(content)},
-        ignore_system_fonts=True,
-        pdf_standards=["ua-1"],
-        timestamp=moment,
-    )
 
 
 def document(
@@ -88,14 +70,16 @@ def document(
     Where each decay would have a line or a column, a few stand for many.
     """
     every = _legible(tidy(readings))
-    sweep = replace(sweep, faults=tuple((fault, trial, _text(drill)) for fault, trial, drill in sweep.faults))
+    sweep = replace(
+        sweep, faults=tuple((fault, trial, legible(drill)) for fault, trial, drill in sweep.faults)
+    )
     table, rows = _legible(tidied(clues, every)), drills.restores(every, sweep.faults)
     few = decays.thinned(rows)
     thin = replace(sweep, decays=tuple(decays.shown(sweep.decays).tolist()))
     told = _words(sweep, rows) | _numbers(thin, few) | _questions(sweep, few) | _curve(rows)
     told |= explained.told(sweep, every, table)
-    drawn = _pictures(sweep, rows, histograms) | _shown(explained.drawn(sweep, every, table))
-    return _printable(told) | drawn
+    drawn = _pictures(sweep, rows, histograms) | shown(explained.drawn(sweep, every, table))
+    return printable(told) | drawn
 
 
 def _words(sweep: Sweep, rows: pd.DataFrame) -> dict[str, Any]:
@@ -159,8 +143,8 @@ def _appendix(rows: pd.DataFrame, histograms: Histograms) -> Iterator[Picture]:
     trials = rows.drop_duplicates("trial").set_index("trial")
     for trial, counted in histograms.items():
         own = trials.loc[trial]
-        legible = [replace(row, layer=_text(row.layer)) for row in counted]
-        yield from pictures(f"{own['task']} {own['norm']} b{own['batch_size']} s{own['seed']}", legible)
+        named = [replace(row, layer=legible(row.layer)) for row in counted]
+        yield from pictures(f"{own['task']} {own['norm']} b{own['batch_size']} s{own['seed']}", named)
 
 
 def _kinds(table: pd.DataFrame) -> str:
@@ -185,15 +169,7 @@ def _pictures(sweep: Sweep, rows: pd.DataFrame, histograms: Histograms) -> dict[
         "heatmaps": [*heatmaps(few, "rmse"), *heatmaps(few, "accuracy")],
         "histograms": list(_appendix(rows, histograms)),
     }
-    return _shown(drawn)
-
-
-def _shown(drawn: Mapping[str, Sequence[Picture]]) -> dict[str, Any]:
-    return {place: [_told(picture) for picture in pictures] for place, pictures in drawn.items()}
-
-
-def _told(picture: Picture) -> dict[str, str]:
-    return asdict(picture) | {"caption": _text(picture.caption), "alt": _text(picture.alt)}
+    return shown(drawn)
 
 
 def _pairs(items: Iterable[tuple[str, str]]) -> list[list[str]]:
@@ -227,32 +203,4 @@ def _moment(started: str) -> datetime:
 
 def _legible(rows: pd.DataFrame) -> pd.DataFrame:
     names = [name for name in ("task", "norm", "source", "drill", "name") if name in rows]
-    return rows.assign(**{name: rows[name].map(_text) for name in names})
-
-
-def _printable(content: Any) -> Any:  # noqa: ANN401
-    if isinstance(content, str):
-        return _text(content)
-    if isinstance(content, dict):
-        return {key: _printable(value) for key, value in content.items()}
-    return [_printable(value) for value in content] if isinstance(content, list) else content
-
-
-def _text(text: str) -> str:
-    r"""Text that the report's fonts can show: any other character by its number, for PDF/UA forbids a gap.
-
-    >>> print(_text("naïve → 実 \x00"))
-    naïve → \u{5b9f} \u{0}
-    """
-    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-    return "".join(_sign(" " if sign in "\n\r\t" else sign) for sign in shown)
-
-
-def _sign(sign: str) -> str:
-    return sign if sign.isprintable() and ord(sign) in _glyphs() else f"\\u{{{ord(sign):x}}}"
-
-
-@cache
-def _glyphs() -> frozenset[int]:
-    """The characters of DejaVu Sans Mono, which Typst and matplotlib both bring along."""
-    return frozenset(FT2Font(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSansMono.ttf")).get_charmap())
+    return rows.assign(**{name: rows[name].map(legible) for name in names})

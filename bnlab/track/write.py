@@ -92,7 +92,7 @@ def log_trial(store: Store, finished: Finished) -> None:
     run_id = take_up(store, own, finished.name, tags, finished.began_ms)
     time_ms = finished.readings[-1].time_ms
     curve = _loss_curve(finished, time_ms)
-    store.client.log_batch(run_id, _lacking(store, own, curve), _params(_settings(finished.trial)))
+    store.client.log_batch(run_id, _lacking(store, own, curve), as_params(_settings(finished.trial)))
     for cell in finished.cells:
         _log_cell(store, finished, cell, known, {**tags, "bnlab.kind": "cell", _PARENT: run_id})
     store.client.log_text(run_id, readings_table(finished.readings), READINGS)
@@ -122,7 +122,7 @@ def log_failure(store: Store, failure: Failure, tags: Mapping[str, str]) -> None
     params = {
         key: value for key, value in asdict(failure).items() if key not in ("trial", "reason", "variant")
     }
-    store.client.log_batch(run_id, params=_params(params))
+    store.client.log_batch(run_id, params=as_params(params))
     store.client.set_terminated(run_id, "FAILED")
 
 
@@ -154,7 +154,7 @@ def _log_cell(
         return
     points = [*_cell_metrics(readings), *_clue_metrics(clues)]
     run_id = take_up(store, own, name, {**tags, "bnlab.cell": tag}, finished.began_ms)
-    store.client.log_batch(run_id, _lacking(store, own, points), _params(params))
+    store.client.log_batch(run_id, _lacking(store, own, points), as_params(params))
     _end(store, run_id, digest, max(reading.time_ms for reading in readings))
 
 
@@ -233,7 +233,8 @@ def _settings(trial: Trial) -> dict[str, Any]:
     return {**trial.settings, "samples": trial.steps * trial.batch_size}
 
 
-def _params(values: Mapping[str, Any]) -> list[Param]:
+def as_params(values: Mapping[str, Any]) -> list[Param]:
+    """Write settings as MLflow keeps them: text of a bounded length."""
     return [Param(key, str(value)[:6000]) for key, value in values.items()]
 
 

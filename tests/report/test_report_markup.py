@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from pypdf import PdfReader
 
-from bnlab.report import pdf
 from bnlab.report.pdf import write
+from bnlab.report.printing import legible
 from bnlab.science.histogram import Histogram, LayerHistogram
 from tests.faults.stored_sweeps import MARKUP
 
@@ -58,4 +58,4 @@ def printed(made, drilled, swept, failures, tmp_path_factory):
 @pytest.mark.parametrize("name", MARKUP)
 @pytest.mark.parametrize("place", ["", "source ", "norm ", "reason ", "settings ", "versions "])
 def test_a_name_that_is_markup_is_printed_as_it_is(printed, place, name):
-    assert words(pdf._text(place + name)) in printed
+    assert words(legible(place + name)) in printed

@@ -14,6 +14,7 @@ from pypdf import PdfReader
 from bnlab.report import pdf
 from bnlab.report.numbers import tables
 from bnlab.report.pdf import write
+from bnlab.report.printing import sources
 from tests.report import clued
 
 NASTY = '#panic("x") $ _ * <b> -- @ref \\u{41} ~ // 実'
@@ -150,7 +151,7 @@ def test_a_long_word_stays_on_the_page(made, swept, tmp_path):
 def test_any_sweep_makes_a_report(made, swept, variant):
     rows = made(**VARIANTS[variant])
     content, warnings = typst.compile_with_warnings(
-        pdf.TEMPLATE.read_bytes(),
+        sources(pdf.TEMPLATE),
         format="pdf",
         sys_inputs={"document": json.dumps(pdf.document(swept(rows), rows))},
         ignore_system_fonts=True,
@@ -184,7 +185,7 @@ def test_clues_and_faults_make_pages(made, drilled, swept, seeds):
     faults = tuple((name, row["trial"], name) for name in ("nan", "hot") for row in own)
     shown = pdf.document(swept(rows, faults=faults), rows, clues=clues)
     content, warnings = typst.compile_with_warnings(
-        pdf.TEMPLATE.read_bytes(),
+        sources(pdf.TEMPLATE),
         format="pdf",
         sys_inputs={"document": json.dumps(shown)},
         ignore_system_fonts=True,

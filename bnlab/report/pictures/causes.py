@@ -53,12 +53,14 @@ def waterfalls(falls: pd.DataFrame, totals: pd.DataFrame) -> list[Picture]:
     alt = "Small plots, one for each of the largest gaps: bars lead from phase false to phase true by cause."
     with tiles(len(shown), COLUMNS, tall=1.5) as (figure, places, svg):
         for axes, own in zip(places, shown, strict=True):
-            _fall(axes, own)
+            fall(axes, own)
+            _name(axes, own.iloc[0])
         figure.supylabel("RMSE", fontsize=7)
     return [Picture(svg.getvalue(), caption, alt)]
 
 
-def _fall(axes: Axes, own: pd.DataFrame) -> None:
+def fall(axes: Axes, own: pd.DataFrame) -> None:
+    """Draw one way down: columns cause, `before` and `after` it is taken away, and `true`, the end."""
     first, last = own.iloc[0], own.iloc[-1]
     bars = len(own)
     axes.plot([-0.75, 0.45], [first["before"]] * 2, color=FALSE, linewidth=1.8)
@@ -71,6 +73,9 @@ def _fall(axes: Axes, own: pd.DataFrame) -> None:
     axes.set(xlim=(-0.8, bars - 0.2))
     axes.set_xticks(range(bars), list(own["cause"]), rotation=40, ha="right", rotation_mode="anchor")
     axes.grid(visible=False, axis="x")
+
+
+def _name(axes: Axes, first: pd.Series) -> None:
     norm = "" if first["norm"] == "batch" else f", {first['norm']}"
     title = wrapped(f"{first['task']}{norm}", 26, 2)
     axes.set_title(f"{title}\nb{first['batch_size']}, decay {decay_name(first['decay'])}", fontsize=6.5)
