@@ -110,10 +110,6 @@ def normalization_layers(model: keras.Model) -> list[NormLayer]:
     return found
 
 
-def named_layers(model: keras.Model) -> dict[str, NormLayer]:
-    return {layer.name: layer for layer in normalization_layers(model)}
-
-
 def switched_layers(model: keras.Model) -> list[NormLayer]:
     """List the normalization layers that have two phases: all but the frozen ones."""
     return [layer for layer in normalization_layers(model) if layer.trainable]
