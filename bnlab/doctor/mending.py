@@ -39,7 +39,7 @@ def candidates(chart: Chart, epsilon: float | None) -> dict[str, Callable[[], La
         "zero_debias": lambda: debiased(chart),
     }
     if epsilon is not None:
-        found["epsilon"] = lambda: with_epsilon(chart, chart.population, epsilon)
+        found["epsilon"] = lambda: with_epsilon(chart, chart.moving, epsilon)
     if chart.test is not None:
         found["test_statistics"] = lambda: chart.of_test
     return found
