@@ -77,6 +77,8 @@ def refusal(path: Path, error: Exception, advise: bool = False) -> KerasFileErro
 
 def _reason(error: Exception) -> str:
     """Cut Keras's message down to the line that says why; at length it tells in which layer first."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
     reason = str(error).rpartition("Exception encountered: ")[2]
     lines = [line for line in reason.splitlines() if line.strip()] or [type(error).__name__]
     return lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]

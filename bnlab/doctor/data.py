@@ -46,7 +46,7 @@ class Data:
         found = [note for part in PARTS for note in _check_part(part, getattr(self, part))]
         for split in ("train", "test"):
             _check_split(split, getattr(self, f"x_{split}"), getattr(self, f"y_{split}"))
-        object.__setattr__(self, "notes", (*self.notes, *found))
+        object.__setattr__(self, "notes", tuple(dict.fromkeys((*self.notes, *found))))
 
 
 def read(word: str) -> Data:

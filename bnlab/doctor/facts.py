@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import h5py
 
 Facts = dict[str, Any]
-"""`format`, `keras_version`, `optimizer`, `loss`: text; `iterations`: int; `learning_rate`: float; or None."""
+"""`format`, `keras_version`, `optimizer`, `loss`, `iterations` (int) and `learning_rate` (float), or None."""
 
 _STEPS = re.compile(r"(^|/)(_?iterations?|iter)(:0)?$")
 _RATE = re.compile(r"(^|/)_?(learning_rate|lr)(:0)?$")

@@ -33,7 +33,7 @@ def fits(data: Data, model: keras.Model) -> Data:
         return data
     train, notes = _fitted("x_train", data.x_train, model)
     test, more = (None, []) if data.x_test is None else _fitted("x_test", data.x_test, model)
-    return dataclasses.replace(data, x_train=train, x_test=test, notes=tuple(dict.fromkeys((*notes, *more))))
+    return dataclasses.replace(data, x_train=train, x_test=test, notes=(*data.notes, *notes, *more))
 
 
 def _fitted(part: str, value: Arrays, model: keras.Model) -> tuple[Arrays, list[str]]:

@@ -153,7 +153,10 @@ def _looked_through(place: Any, stored: int) -> h5py.File:  # noqa: ANN401
     """Open an HDF5 file that has nothing in other files."""
     import h5py
 
-    file = h5py.File(place, "r")
+    try:
+        file = h5py.File(place, "r")
+    except OSError:
+        raise ValueError("it is no HDF5 file, or a torn one") from None
     try:
         check_links(file, stored)
     except Exception:

@@ -228,7 +228,9 @@ def test_the_sets_of_this_package(name, shape, monkeypatch, tmp_path):
 def test_numbers_that_are_not_finite_are_a_finding():
     x = X.copy()
     x[0, 0], x[1, 1] = np.nan, np.inf
-    assert Data(x).notes == ("2 of 40 numbers of x_train are not finite",)
+    data = Data(x)
+    assert data.notes == ("2 of 40 numbers of x_train are not finite",)
+    assert fits(data, Sequential([Input((4,)), layers.Dense(1)])).notes == data.notes
 
 
 def test_data_that_fits_is_left_as_it_is():
@@ -241,9 +243,10 @@ def test_data_that_fits_is_left_as_it_is():
 def test_a_channel_axis_is_added_with_a_note():
     images = np.zeros((9, 6, 5), np.float32)
     model = Sequential([Input((None, 5, 1)), layers.Conv2D(1, 3)])
-    data = fits(Data(images, None, images), model)
+    data = fits(Data(images, None, images, notes=("mine",)), model)
     assert data.x_train.shape == data.x_test.shape == (9, 6, 5, 1)
     assert data.notes == (
+        "mine",
         "x_train was given a last axis of one channel",
         "x_test was given a last axis of one channel",
     )

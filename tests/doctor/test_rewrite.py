@@ -1,5 +1,6 @@
 """The mended file: which bytes differ from the source's, and what the model in it computes."""
 
+import importlib
 import io
 import zipfile
 
@@ -148,6 +149,17 @@ def test_batch_renormalization_keeps_the_averages_that_it_trains_with(tmp_path):
     layer.momentum = 1.0
     layer(X, training=True)
     np.testing.assert_array_equal(layer.moving_variance, [2, 6, 12])
+
+
+def test_a_layer_within_a_class_of_theirs_is_found(module, tmp_path):
+    own = importlib.import_module(module)
+    Sequential([Input((3,)), own.MyBlock(), layers.Dense(2)]).save(tmp_path / "model.keras")
+    model = open_any(tmp_path / "model.keras", custom=[f"{module}:MyBlock"]).model
+    new = np.float32([1, 2, 3]), np.float32([2, 6, 12])
+    [norm] = [layer for layer in model._flatten_layers() if isinstance(layer, layers.BatchNormalization)]
+    rewrite(tmp_path / "model.keras", tmp_path / "out.keras", model, {norm.name: new})
+    changed = differing(datasets(tmp_path / "model.keras"), datasets(tmp_path / "out.keras"))
+    assert changed == [f"layers/my_block/norm/vars/{number}" for number in (2, 3)]
 
 
 @pytest.mark.parametrize("policy", ["float16", "bfloat16", "mixed_float16"])
