@@ -67,7 +67,7 @@ def configure(device: str, threads: int) -> None:
     Raises:
         SettingsError: the runtime of this process has already started with other ones.
     """
-    config = _tensorflow().config
+    config = tensorflow().config
     try:
         config.threading.set_intra_op_parallelism_threads(threads)
         config.threading.set_inter_op_parallelism_threads(threads)
@@ -83,8 +83,8 @@ def configure(device: str, threads: int) -> None:
 
 
 @lru_cache
-def _tensorflow() -> ModuleType:
-    """Import TensorFlow and Keras, once."""
+def tensorflow() -> ModuleType:
+    """Import TensorFlow and Keras, once, without their notices."""
     with _quiet():
         import keras  # noqa: F401
         import tensorflow as tf

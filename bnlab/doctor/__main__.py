@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from bnlab.records import said
 if TYPE_CHECKING:
     pass
 
+EXPERIMENT = "bnlab doctor"
 _DATA = (
     "FILE.npz with x_train, y_train, x_test, y_test (all but the first optional), FILE.npy of inputs, mnist, cifar, or "
     "module:function that returns arrays or a tf.data.Dataset"
@@ -32,10 +34,89 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(as_text(), end="")
         return 0
     try:
-        return _examine(options)
+        _check(options)
+        diagnosis = _diagnosed(options)
+        _show(diagnosis, options)
     except _known_errors() as error:
         print(f"bnlab: {said(error)}", file=sys.stderr)
         return 2
+    return diagnosis.status
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Check what can be checked before the work."""
+    from bnlab.doctor.data import DataError
+    from bnlab.kerasfile import KerasFileError, check_name
+
+    if options.model is None or options.data is None:
+        raise KerasFileError("a model and its data are needed: bnlab-doctor MODEL.keras --data data.npz")
+    if options.mend is not None:
+        check_name(options.mend)
+    elif options.remedy is not None:
+        raise DataError("--remedy says what --mend OUT.keras writes, and --mend is not given")
+    if options.track is not None:
+        from bnlab.track.connect import connect
+
+        connect(options.track, EXPERIMENT)
+
+
+def _diagnosed(options: argparse.Namespace) -> Diagnosis:
+    """Read, examine, and mend if that is asked for."""
+    from bnlab import machine
+    from bnlab.doctor.data import read
+
+    data = read(options.data)
+    machine.tensorflow()
+    from bnlab.doctor.examination import examined
+    from bnlab.doctor.fitting import fits
+    from bnlab.doctor.models import open_any
+
+    model, facts = open_any(options.model, options.custom, options.builder, data.x_train)
+    data = fits(data, model)
+    found = examined(model, data, batch_size=options.batch_size, samples=options.samples, facts=facts)
+    diagnosis = replace(found.diagnosis, notes=(*data.notes, *found.diagnosis.notes))
+    if options.mend is None:
+        return diagnosis
+    from bnlab.doctor.mend import mend
+
+    mended, note = mend(
+        options.model, options.mend, model, found, data, options.remedy,
+        reopen=lambda path: open_any(path, options.custom).model,
+    )  # fmt: skip
+    notes = (*diagnosis.notes, *([note] if note else []))
+    return replace(diagnosis, mended=mended, notes=notes)
+
+
+def _show(diagnosis: Diagnosis, options: argparse.Namespace) -> None:
+    """Give the diagnosis in every form that is asked for."""
+    if options.json != "-":
+        from rich.console import Console
+
+        from bnlab.doctor.page import show
+
+        show(diagnosis, Console(highlight=False))
+    if options.json is not None:
+        _write_json(diagnosis, options.json)
+    written = [options.pdf] if options.pdf else []
+    if options.pdf:
+        from bnlab.report.diagnosis import write_diagnosis
+
+        write_diagnosis(diagnosis.as_dict(), options.pdf, datetime.now(UTC))
+    if options.track:
+        from bnlab.track.diagnosis import log_diagnosis
+
+        log_diagnosis(diagnosis.as_dict(), options.track, EXPERIMENT, written)
+
+
+def _write_json(diagnosis: Diagnosis, place: str) -> None:
+    text = json.dumps(diagnosis.as_dict(), indent=1) + "\n"
+    if place == "-":
+        print(text, end="")
+        return
+    from bnlab.files import replacing
+
+    with replacing(Path(place), "w") as file:
+        file.write(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,7 +187,8 @@ def _known_errors() -> tuple[type[Exception], ...]:
     from bnlab.doctor.data import DataError
     from bnlab.doctor.mend import MendError
     from bnlab.doctor.scoring import ScoringError
+    from bnlab.files import FileError
     from bnlab.kerasfile import KerasFileError
-    from bnlab.settings import SettingsError
+    from bnlab.track.connect import TrackingError
 
-    return DataError, MendError, ScoringError, KerasFileError, SettingsError, OSError
+    return DataError, MendError, ScoringError, KerasFileError, FileError, TrackingError, OSError

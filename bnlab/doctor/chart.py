@@ -178,14 +178,16 @@ def concatenated(layers: Mapping[str, Moments]) -> Moments:
 
 
 def _drawn(count: int, samples: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw rows to estimate from, whole batches in each part, and others to score on; of few, all are both."""
+    """Draw rows to estimate from, and others to score on; of few samples, all are both.
+
+    Those to estimate from are a power of two of batches where there are enough, so that parts of them are
+    whole batches, and calls have few sizes to be compiled for.
+    """
     order = np.random.default_rng(_SEED).permutation(count)
-    whole = PARTS * size
-    if count < 2 * whole:
-        return order[:samples] if count < whole else order[
-            : min(count, samples) // whole * whole or whole
-        ], order[:samples]
-    estimated = min(samples, count // 2) // whole * whole or whole
+    batches = min(samples, count // 2) // size
+    if batches < PARTS:
+        return order[: max(size, samples) // size * size][: count // size * size], order[:samples]
+    estimated = size * 2 ** (batches.bit_length() - 1)
     return order[:estimated], order[estimated:][:samples]
 
 

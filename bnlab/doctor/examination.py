@@ -11,8 +11,10 @@ import numpy as np
 
 from bnlab.doctor.catalogue import CATALOGUE
 from bnlab.doctor.chart import Chart, Split
+from bnlab.doctor.data import Data
 from bnlab.doctor.diagnosis import Cause, Diagnosis, Gap, Layer
 from bnlab.doctor.findings import Findings, examine_signs
+from bnlab.doctor.fitting import fits
 from bnlab.doctor.mending import best_of, tried
 from bnlab.doctor.parts import attributed, parts
 from bnlab.doctor.subject import Layers, Structure, Subject, length, take
@@ -30,16 +32,6 @@ NONE_OF_THESE = 0.3
 """Odds of a cause that is not in the catalogue, against weights that moved away from their statistics."""
 _SAMPLES, _FEWEST, _SECONDS = 1024, 64, 1.0
 _BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a model is examined on; each part an array, or a nest of arrays with one length."""
-
-    x_train: Structure
-    y_train: Any = None
-    x_test: Structure = None
-    y_test: Any = None
 
 
 @dataclass(frozen=True)
@@ -88,15 +80,16 @@ def examine(
         The diagnosis; `bnlab.doctor.diagnosis` says what is in it.
 
     Raises:
+        DataError: the data do not fit the model, or one another.
         ScoringError: labels do not fit the outputs.
     """
-    data = Data(x_train, y_train, x_test, y_test)
+    data = fits(Data(x_train, y_train, x_test, y_test), model)
     return examined(model, data, batch_size=batch_size, samples=samples, facts=facts).diagnosis
 
 
 def examined(
     model: keras.Model,
-    data: Any,  # noqa: ANN401
+    data: Data,
     *,
     batch_size: int | None = None,
     samples: int | None = None,
@@ -114,14 +107,14 @@ def examined(
     return replace(found, diagnosis=replace(found.diagnosis, seconds=seconds), batch_size=size, samples=count)
 
 
-def measured(model: keras.Model, data: Any, batch_size: int, samples: int) -> tuple[Gap, ...]:  # noqa: ANN401
+def measured(model: keras.Model, data: Data, batch_size: int, samples: int) -> tuple[Gap, ...]:
     """Measure the gaps of a model, and nothing else."""
     with Subject(model, data.x_train, _size(batch_size, data)) as subject:
         chart = Chart(subject, data, samples, {})
         return tuple(own for split in chart.splits for own in _gaps(chart, split))
 
 
-def _size(batch_size: int | None, data: Any) -> int:  # noqa: ANN401
+def _size(batch_size: int | None, data: Data) -> int:
     return max(1, min(batch_size or _BATCH_SIZE, length(data.x_train)))
 
 

@@ -11,6 +11,7 @@ from keras import tree
 from bnlab.doctor.chart import Chart
 from bnlab.doctor.subject import Layers, length, take
 from bnlab.science.mixtures import apart, blend, weigh
+from bnlab.science.moments import Moments
 
 _FEWEST, _STRETCHES, _MOST_KINDS = 8, 10, 20
 
@@ -88,13 +89,25 @@ def _kinds(chart: Chart) -> np.ndarray:
 
 
 def _parts(chart: Chart, labels: np.ndarray) -> tuple[list[str], list[Layers]]:
-    """Estimate what an average over batches of each group comes to."""
+    """Estimate what an average over batches of each group comes to, from as many batches of each."""
     found, counts = np.unique(labels, return_counts=True)
-    kept = found[counts >= _FEWEST]
+    kept, fewest = found[counts >= _FEWEST], int(counts[counts >= _FEWEST].min(initial=length(chart.x)))
     if not 2 <= len(kept) <= _MOST_KINDS:
         return [], []
-    size = int(min(chart.size, counts[counts >= _FEWEST].min()))
-    samples = [take(chart.x, np.flatnonzero(labels == own)) for own in kept]
+    size = min(chart.size, fewest)
+    each = fewest // size * size
+    rows = np.concatenate([np.flatnonzero(labels == own)[:each] for own in kept])
+    seen = chart.subject.moments(take(chart.x, rows), size, stochastic=True)
     return [str(own) for own in kept], [
-        chart.average(chart.subject.moments(own, size, stochastic=True)) for own in samples
+        _of_group(chart, seen, number, len(kept)) for number in range(len(kept))
     ]
+
+
+def _of_group(chart: Chart, seen: Layers, number: int, groups: int) -> Layers:
+    """Average the batches of one group; rows of a shared layer's calls lie one call after another."""
+    own = {}
+    for key, batches in seen.items():
+        calls = chart.subject.calls[key]
+        mean, variance = (part.reshape(calls, groups, -1, part.shape[-1])[:, number] for part in batches)
+        own[key] = Moments(mean.reshape(-1, mean.shape[-1]), variance.reshape(-1, variance.shape[-1]))
+    return chart.average(own)

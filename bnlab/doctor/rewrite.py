@@ -19,7 +19,7 @@ import numpy as np
 
 from bnlab.files import replacing
 from bnlab.kerasfile import WEIGHTS, check_links, check_name, read_parts, refusal, write_model
-from bnlab.science.probe import normalization_layers
+from bnlab.science.probe import named_layers
 
 if TYPE_CHECKING:
     import h5py
@@ -60,16 +60,12 @@ def rewrite(source: Path, out: Path, model: keras.Model, statistics: Statistics)
     return f"{out} is made anew from {source.name}: a whole model in Keras's own form, without its optimizer"
 
 
-def _layers(model: keras.Model) -> dict[str, Any]:
-    return {layer.name: layer for layer in normalization_layers(model)}
-
-
 def _values(model: keras.Model, statistics: Statistics) -> Values:
     """List what to write: batch renormalization infers by the variance, and averages the deviation next.
 
     The averages that it trains with (`renorm_mean`, `renorm_stddev`) stay: no inference reads them.
     """
-    layers, found = _layers(model), []
+    layers, found = named_layers(model), []
     for key, (mean, variance) in statistics.items():
         layer, spread = layers[key], np.asarray(variance)
         found += [(layer.moving_mean, np.asarray(mean)), (layer.moving_variance, spread)]

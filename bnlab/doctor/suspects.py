@@ -202,7 +202,7 @@ def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
     if not chart.scorer(chart.train).labelled:
         return
     best = chart.under(chart.train, chart.population)
-    for size in (1, 2, 4):
+    for size in (1, 2):
         small = chart.with_batch(chart.train, size)
         lost = harm(best, small, size)
         if lost.matters:
@@ -248,7 +248,9 @@ def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
         if gain.matters:
             said = f"{gain.metric} is better by {gain.value:.3g} with epsilon {epsilon:g} and the same statistics"
             mends = not harm(moved, right).matters
-            yield Suspect("epsilon", min(MOST, 4 * gain.noticed) * (2 if mends else 0.05), (said,), mends, epsilon)
+            yield Suspect(
+                "epsilon", min(MOST, 4 * gain.noticed) * (2 if mends else 0.05), (said,), mends, epsilon
+            )
 
 
 def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
