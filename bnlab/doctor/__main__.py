@@ -7,16 +7,18 @@ Exit status: 0 healthy or nothing to examine, 1 sick, 2 could not tell or bad in
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnlab.records import said
 
 if TYPE_CHECKING:
-    pass
+    from bnlab.doctor.diagnosis import Diagnosis
 
 EXPERIMENT = "bnlab doctor"
 _DATA = (
@@ -192,3 +194,7 @@ def _known_errors() -> tuple[type[Exception], ...]:
     from bnlab.track.connect import TrackingError
 
     return DataError, MendError, ScoringError, KerasFileError, FileError, TrackingError, OSError
+
+
+if __name__ == "__main__":
+    sys.exit(main())

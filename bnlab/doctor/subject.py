@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import keras
@@ -177,7 +178,8 @@ class Subject:
         key = (kind, _length_of(x))
         self.put_back()
         if key not in self._compiled:
-            self._compiled[key] = tf.function(run)
+            # A partial: TensorFlow warns of one function that is traced again and again.
+            self._compiled[key] = tf.function(partial(run))
         try:
             given = self._compiled[key](tree.map_structure(tf.constant, x), values)
         except (NotImplementedError, TypeError, AttributeError, tf.errors.OperatorNotAllowedInGraphError):
