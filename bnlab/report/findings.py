@@ -101,7 +101,7 @@ def worst_layers(found: Found, most: int, letters: int) -> tuple[list[Row], list
     rows = by_size(found)
     kept = most if len(rows) > most + 1 else len(rows)  # a line that sums up one layer saves nothing
     names = shortened([row["name"] for row in rows], letters)
-    shown = [{**row, "name": name} for row, name in zip(rows[:kept], names[:kept], strict=True)]
+    shown: list[Row] = [{**row, "name": name} for row, name in zip(rows[:kept], names[:kept], strict=True)]
     return shown, rows[kept:]
 
 
