@@ -1,6 +1,7 @@
 """The diagnosis: what an examination found, as plain values, and as the JSON that machines read.
 
-The form of the JSON is `SCHEMA`; a field may be added to it, none is renamed or removed without another number.
+The form of the JSON is `SCHEMA`; a field may be added to it, none is renamed or removed without another
+number.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class Layer:
         channels, momentum, epsilon: of the layer.
         frozen: it never uses batch statistics.
         calls: how often one pass calls it.
-        mean_shift, log_variance, kl: how far its moving statistics lie from the training data's population, as
-            of `bnlab.science.moments.Distance`; None where they are not finite, or the layer is frozen.
+        mean_shift, log_variance, kl: how far its moving statistics lie from the training data's population,
+            as of `bnlab.science.moments.Distance`; None where they are not finite, or the layer is frozen.
         output: root mean square difference of its outputs between the phases, in their standard deviations.
         part, standard_error: its part of the RMSE gap on the training data.
     """
@@ -116,7 +117,8 @@ class Remedy:
         split: `train` or `test`.
         metrics: metric -> value under the remedy.
         gap: what is left of the RMSE gap.
-        closed: share of the RMSE gap that it closes; None where phase false is not worse beyond two standard errors.
+        closed: share of the RMSE gap that it closes; None where phase false is not worse beyond two
+            standard errors.
         writable: it can be written into a model file, which holds fixed statistics only.
         seconds: that it took to estimate.
     """
@@ -196,7 +198,7 @@ class Diagnosis:
         return STATUS[self.verdict]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain dicts, lists, numbers and text for JSON, which has no NaN: it becomes None, infinity text."""
+        """Give plain dicts, lists, numbers and text for JSON: in it NaN is None, and infinity is text."""
         return {"schema": SCHEMA, "status": self.status, **_plain(asdict(self))}
 
 

@@ -64,7 +64,8 @@ def _body(found: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def _section(question: str, answer: Iterator[RenderableType]) -> Iterator[RenderableType]:
     yield Text(f"\n{question}", "bold")
-    yield from (Padding(part, (0, 0, 0, 2)) for part in answer)
+    for part in answer:  # padding would cut off what must not be wrapped
+        yield part if isinstance(part, Text) and part.no_wrap else Padding(part, (0, 0, 0, 2))
 
 
 def _gap(found: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -111,7 +112,7 @@ def _cure(found: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _table(findings.remedies(found, once=True))
     yield from _lines(found["advice"])
     if found["command"]:
-        yield Padding(_command(found["command"]), (0, 0, 0, 2))
+        yield _command(found["command"])
 
 
 def _mended(mended: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -180,7 +181,7 @@ def _command(command: str) -> Text:
     for part in re.split(r" (?=--)", _legible(command)):
         fits = len(lines[-1]) + len(part) < _COMMAND
         lines[-1:] = [f"{lines[-1]} {part}".strip()] if fits or not lines[-1] else [lines[-1], part]
-    return Text(" \\\n  ".join(lines), no_wrap=True, overflow="ignore")
+    return Text("    " + " \\\n      ".join(lines), no_wrap=True, overflow="ignore")
 
 
 def _legible(text: str) -> str:

@@ -122,7 +122,7 @@ def remedies(found: Found, once: bool = False) -> Table:
         columns[NAMES.get(name, name)] = [written(values)(value) for value in values]
     columns |= {
         "gap left": _column(rows, "gap", signed=True),
-        "closes": [NOTHING if row["closed"] is None else percent(row["closed"]) for row in rows],
+        "closes": [NOTHING if row["closed"] is None else percent(amount(row["closed"])) for row in rows],
         "fits a file": ["yes" if row["writable"] else "no" for row in rows],
         "seconds": [f"{amount(row['seconds']):.2g}" for row in rows],
     }

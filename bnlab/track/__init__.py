@@ -4,8 +4,7 @@
     trial run      settings as params, versions as tags, the loss curve, all readings as one table,
                  histograms and their figure as further artifacts
       cell run     one per decay and phase: curves under the same metric names everywhere
-
-  diagnosis run  one for each examination of somebody's model: what it found, its JSON and PDF
+    diagnosis run  one for each examination of a model: its numbers, its JSON, its PDF
 
 Runs are found by tags that hold the trial's identity, and readings keep their time, so sending twice
 changes nothing: MLflow stores a point of equal key, step, value and time once.

@@ -8,6 +8,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from bnlab.track.write import as_params
 DIAGNOSIS = "diagnosis.json"
 # Characters of a note, which is a tag, and of any other tag.
 _NOTE, _TAG = 7800, 5000
+# As many params go into one request; the JSON holds all.
+_PARAMS = 100
 
 
 def log_diagnosis(
@@ -45,25 +48,34 @@ def log_diagnosis(
 def _log(store: Store, found: Mapping[str, Any], files: Sequence[Path]) -> str:
     now = round(1000 * time.time())
     began = now - round(1000 * (_number(found["seconds"]) or 0.0))
-    name = str(found["model"].get("name") or found["model"].get("path") or "model")
+    name = _sendable(found["model"].get("name") or found["model"].get("path") or "model")
     run_id = store.client.create_run(store.experiment, began, {"bnlab.kind": "diagnosis"}, name).info.run_id
+    try:
+        _fill(store, run_id, found, files, now)
+    except Exception:
+        with suppress(Exception):  # what went wrong is told, not that it cannot be marked
+            store.client.set_terminated(run_id, "FAILED")
+        raise
+    store.client.set_terminated(run_id, "FINISHED", now)
+    return run_id
+
+
+def _fill(store: Store, run_id: str, found: Mapping[str, Any], files: Sequence[Path], now: int) -> None:
     metrics = [Metric(key, value, now, 0) for key, value in _metrics(found)]
-    tags = [RunTag(key, value) for key, value in _tags(found).items()]
-    store.client.log_batch(run_id, metrics, as_params(_params(found)), tags)
+    tags = [RunTag(key, _sendable(value)) for key, value in _tags(found).items()]
+    store.client.log_batch(run_id, metrics, as_params(_params(found))[:_PARAMS], tags)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, DIAGNOSIS)
         path.write_text(json.dumps(found, indent=1, allow_nan=False))
         for file in (path, *files):
             store.client.log_artifact(run_id, str(file))
-    store.client.set_terminated(run_id, "FINISHED", now)
-    return run_id
 
 
 def _params(found: Mapping[str, Any]) -> dict[str, Any]:
     """What was examined."""
     params: dict[str, Any] = {"layers": len(found["layers"])}
     for group in ("model", "data"):
-        params |= {_key(f"{group}.{name}"): value for name, value in found[group].items()}
+        params |= {_key(f"{group}.{name}"): _sendable(value) for name, value in found[group].items()}
     return params
 
 
@@ -83,9 +95,14 @@ def _note(found: Mapping[str, Any]) -> str:
         for cause in found["causes"]
     ]
     advice = f"**What to do:** {_plain(found['advice'])}" if found["advice"] else ""
-    notes = "\n".join(f"> {_plain(note)}\n" for note in found["notes"])
+    notes = "\n\n".join(f"> {_plain(note)}" for note in found["notes"])
     head = f"**{found['verdict'].upper()}**"
     return "\n\n".join(part for part in (head, said, "\n".join(causes), advice, notes) if part)
+
+
+def _sendable(value: object) -> str:
+    """Write a value as text that every database takes: half a character is none."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _plain(text: str) -> str:

@@ -79,7 +79,7 @@ def _panel(axes: Axes, rows: Sequence[Mapping[str, Any]], name: str) -> None:
     values, errors = _values(rows, name), _values(rows, "standard_error")
     axes.barh(range(len(rows)), values, 0.7, facecolor=FALSE, edgecolor="#333333", linewidth=0.3)
     if name == "part":
-        known = np.isfinite(values) & np.isfinite(errors)
+        known = np.isfinite(values) & (errors >= 0)
         at = np.flatnonzero(known)
         axes.errorbar(values[at], at, xerr=errors[at], fmt="none", color="black", capsize=1.2, elinewidth=0.6)
     axes.axvline(0, color="#333333", linewidth=0.5)
