@@ -111,7 +111,7 @@ def half_precision(chart: Chart, found: Findings) -> Iterator[Suspect]:
         share = len(found.half) / len(chart.subject.layers)
         yield Suspect(
             "half_precision",
-            CERTAIN * share,
+            3 * CERTAIN * share,
             (f"statistics of {_some(found.half)} are numbers of half precision",),
         )
 
