@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -76,7 +77,12 @@ def _diagnosed(options: argparse.Namespace) -> Diagnosis:
     model, facts = open_any(options.model, options.custom, options.builder, data.x_train)
     data = fits(data, model)
     found = examined(model, data, batch_size=options.batch_size, samples=options.samples, facts=facts)
-    diagnosis = replace(found.diagnosis, notes=(*data.notes, *found.diagnosis.notes))
+    diagnosis = replace(
+        found.diagnosis,
+        notes=(*data.notes, *found.diagnosis.notes),
+        command=_command(options) if found.best else "",
+        versions=machine.versions(),
+    )
     if options.mend is None:
         return diagnosis
     from bnlab.doctor.mend import mend
@@ -87,6 +93,17 @@ def _diagnosed(options: argparse.Namespace) -> Diagnosis:
     )  # fmt: skip
     notes = (*diagnosis.notes, *([note] if note else []))
     return replace(diagnosis, mended=mended, notes=notes)
+
+
+def _command(options: argparse.Namespace) -> str:
+    """Say how the best remedy is written into a copy of the model."""
+    words = [str(options.model), "--data", options.data]
+    for flag in ("custom", "builder", "batch_size", "samples"):
+        value = getattr(options, flag)
+        for own in value if isinstance(value, list) else [] if value is None else [value]:
+            words += [f"--{flag.replace('_', '-')}", str(own)]
+    out = options.mend or options.model.with_name(f"{options.model.name.partition('.')[0]}-mended.keras")
+    return "bnlab-doctor " + shlex.join([*words, "--mend", str(out)])
 
 
 def _show(diagnosis: Diagnosis, options: argparse.Namespace) -> None:

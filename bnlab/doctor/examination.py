@@ -230,7 +230,7 @@ def _data(chart: Chart) -> dict[str, Any]:
     return {
         "train": length(chart.data.x_train),
         "test": 0 if chart.test is None else length(chart.data.x_test),
-        "labelled": chart.train.y is not None,
+        "labels": chart.train.y is not None,
         "kinds": list(chart.scorer(chart.train).kinds),
         "batch_size": chart.size,
         "estimated_from": length(chart.x),

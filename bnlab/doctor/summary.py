@@ -34,4 +34,4 @@ def advised(causes: Sequence[Cause], remedies: Sequence[Remedy], best: str | Non
         return f"{said} No other statistics mend these weights."
     closed = next(own.closed for own in remedies if own.name == best)
     share = "" if closed is None else f" closes {min(max(closed, 0), 1):.0%} of the gap, and"
-    return f"{said} The remedy {best}{share} can be written with --mend."
+    return f"{said} The remedy {best}{share} can be written into a copy of the model."
