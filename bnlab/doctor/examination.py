@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bnlab.doctor.catalogue import CATALOGUE
 from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.data import Data
-from bnlab.doctor.diagnosis import Cause, Diagnosis, Gap, Layer
+from bnlab.doctor.diagnosis import Diagnosis, Gap, Layer
 from bnlab.doctor.findings import Findings, examine_signs
 from bnlab.doctor.fitting import fits
 from bnlab.doctor.mending import best_of, tried
 from bnlab.doctor.parts import attributed, parts
 from bnlab.doctor.subject import Layers, Structure, Subject, length, take
 from bnlab.doctor.summary import advised, summarized
-from bnlab.doctor.suspects import Suspect, epsilon_of, suspects
+from bnlab.doctor.suspect import Suspect
+from bnlab.doctor.suspects import epsilon_of, ranked, suspects
 from bnlab.doctor.verdict import complaints
 from bnlab.science.gap import METRICS, gap
 from bnlab.science.moments import distance
@@ -28,8 +28,6 @@ from bnlab.science.probe import named_layers
 if TYPE_CHECKING:
     import keras
 
-NONE_OF_THESE = 0.3
-"""Odds of a cause that is not in the catalogue, against weights that moved away from their statistics."""
 _SAMPLES, _FEWEST, _SECONDS = 1024, 64, 1.0
 _BATCH_SIZE = 32
 
@@ -126,7 +124,7 @@ def _examined(chart: Chart) -> Examination:
         return Examination(
             _diagnosis(chart, found, named, verdict="healthy", summary=tuple(summarized(chart, (), ())))
         )
-    causes, unexplained = _ranked(named)
+    causes, unexplained = ranked(named)
     outcomes = list(tried(chart, epsilon_of(named)))
     remedies = sorted((own for own, _ in outcomes), key=lambda own: (own.split != "train", own.gap))
     mendings = {own.name: statistics for own, statistics in outcomes}
@@ -150,24 +148,6 @@ def _diagnosis(chart: Chart, found: Findings, named: Sequence[Suspect], **own: A
         evidence={**asdict(found), "strengths": {own.name: own.strength for own in named}},
         **own,
     )
-
-
-def _ranked(named: Sequence[Suspect]) -> tuple[tuple[Cause, ...], float]:
-    total = sum(own.strength for own in named) + NONE_OF_THESE
-    causes = (
-        Cause(
-            own.name,
-            entry.title,
-            own.strength / total,
-            own.evidence,
-            entry.confirm,
-            entry.cure,
-            entry.mendable,
-        )
-        for own in named
-        for entry in [CATALOGUE[own.name]]
-    )
-    return tuple(own for own in causes if own.confidence >= 0.001), NONE_OF_THESE / total
 
 
 def _gaps(chart: Chart, split: Split) -> Iterator[Gap]:

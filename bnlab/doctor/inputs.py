@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from keras import tree
@@ -17,12 +18,17 @@ from bnlab.science.moments import Moments
 _SAMPLES = 256
 # Input channels that may have offsets of their own.
 _CHANNELS = 4
+_COLOURS, _TINY = 3, 1e-12
+
+
+Change: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 class Restored(NamedTuple):
     """A change of the inputs that makes them fit moving statistics, and how much of the distance goes."""
 
     name: str
+    change: Change
     explained: float
 
 
@@ -30,7 +36,7 @@ def dummies(chart: Chart) -> dict[str, Layers]:
     """Statistics that a batch of blank or random inputs gives, with phase true."""
     rng = np.random.default_rng(0)
     some = take(chart.x, slice(0, chart.size))
-    kinds: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    kinds: dict[str, Change] = {
         "zeros": lambda x: np.zeros_like(x),
         "ones": lambda x: np.ones_like(x),
         "normal noise": lambda x: rng.normal(size=x.shape).astype(x.dtype),
@@ -45,7 +51,10 @@ def restored(chart: Chart) -> Restored | None:
         return None
     x = np.asarray(take(chart.x, slice(0, _SAMPLES // chart.size * chart.size or length(chart.x))))
     whole = apart(chart.moving, chart.fed, chart.subject.epsilons)
-    tried = [Restored(name, 1 - _left(chart, changed) / whole) for name, changed in _changes(chart, x)]
+    tried = [
+        Restored(name, change, 1 - _left(chart, change(x).astype(x.dtype)) / whole)
+        for name, change in _changes(chart, x)
+    ]
     return max(tried, key=lambda own: own.explained)
 
 
@@ -56,33 +65,32 @@ def shifted(chart: Chart) -> list[str]:
     for one, other in zip(tree.flatten(chart.train.x), tree.flatten(chart.test.x), strict=True):
         a, b = (np.asarray(part, np.float64) for part in (one, other))
         said.append(
-            f"inputs have mean {b.mean():.3g} and deviation {b.std():.3g} in the test part, {a.mean():.3g} and {a.std():.3g} in the training part"
+            f"test inputs have mean {b.mean():.3g} and deviation {b.std():.3g}, training inputs "
+            f"{a.mean():.3g} and {a.std():.3g}"
         )
     return said
 
 
-def _changes(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    top = max(float(x.max()), 1e-12)
-    yield "inputs divided by 255", x / 255
-    yield "inputs times 255", x * 255
-    yield "inputs mapped from [0, 1] to [-1, 1]", x * 2 - 1
-    yield "inputs mapped from [-1, 1] to [0, 1]", (x + 1) / 2
-    yield "inputs mapped from [0, 255] to [-1, 1]", x / 127.5 - 1
-    yield "inputs mapped from [-1, 1] to [0, 255]", (x + 1) * 127.5
-    yield "inputs turned round (largest - x)", top - x
-    yield "the sign of inputs turned round", -x
-    yield "inputs less their mean, over their deviation", (x - x.mean()) / max(x.std(), 1e-12)
-    if x.ndim > 2 and x.shape[-1] == 3:
-        yield "colours in the other order", x[..., ::-1]
-        axes = tuple(range(x.ndim - 1))
-        yield (
-            "colours less their mean, over their deviation",
-            (x - x.mean(axes)) / np.maximum(x.std(axes), 1e-12),
-        )
+def _changes(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, Change]]:
+    top, axes = max(float(x.max()), _TINY), tuple(range(x.ndim - 1))
+    mean, spread = float(x.mean()), max(float(x.std()), _TINY)
+    yield "inputs divided by 255", lambda x: x / 255
+    yield "inputs times 255", lambda x: x * 255
+    yield "inputs mapped from [0, 1] to [-1, 1]", lambda x: x * 2 - 1
+    yield "inputs mapped from [-1, 1] to [0, 1]", lambda x: (x + 1) / 2
+    yield "inputs mapped from [0, 255] to [-1, 1]", lambda x: x / 127.5 - 1
+    yield "inputs mapped from [-1, 1] to [0, 255]", lambda x: (x + 1) * 127.5
+    yield f"inputs turned round ({top:.3g} - x)", lambda x: top - x
+    yield "the sign of inputs turned round", lambda x: -x
+    yield f"inputs less {mean:.3g}, over {spread:.3g}", lambda x: (x - mean) / spread
+    if x.ndim > 2 and x.shape[-1] == _COLOURS:
+        means, spreads = x.mean(axes), np.maximum(x.std(axes), _TINY)
+        yield "colours in the other order", lambda x: x[..., ::-1]
+        yield "each colour less its mean, over its deviation", lambda x: (x - means) / spreads
     yield from _affine(chart, x)
 
 
-def _affine(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def _affine(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, Change]]:
     """Fit x -> scale x + offset to the first layer, which sees a linear map of its inputs if nothing bends them.
 
     One scale, found from the variances; an offset for each input channel, found from the means.
@@ -99,7 +107,11 @@ def _affine(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         wanted = held.mean - zero - scale * (seen.mean - zero)
         offsets, *_ = np.linalg.lstsq(responses[alive] * weight[:, None], wanted[alive] * weight, rcond=None)
         said = ", ".join(f"{offset:+.3g}" for offset in offsets)
-        yield f"inputs times {scale:.3g} and {said}", (x * scale + offsets).astype(x.dtype)
+        yield f"inputs times {scale:.3g}, {said}", partial(_line, scale=scale, offsets=offsets)
+
+
+def _line(x: np.ndarray, scale: float, offsets: np.ndarray) -> np.ndarray:
+    return (x * scale + offsets).astype(x.dtype)
 
 
 def _responses(chart: Chart, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

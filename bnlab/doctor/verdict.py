@@ -8,7 +8,7 @@ from typing import NamedTuple
 from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.findings import Findings
 from bnlab.doctor.harm import Harm, better, harm
-from bnlab.doctor.suspects import Suspect
+from bnlab.doctor.suspect import Suspect
 
 # An average that keeps no more than this is one batch's statistics, whatever it costs today.
 _TURNED_ROUND = 0.1

@@ -1,0 +1,97 @@
+"""Suspects by fact: what only one cause, or hardly any other, can make of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bnlab.doctor.chart import Chart
+from bnlab.doctor.findings import Findings
+from bnlab.doctor.harm import apart_of, better, harm
+from bnlab.doctor.inputs import shifted
+from bnlab.doctor.suspect import FACT, Suspect, some
+
+
+def not_finite(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """A NaN or infinity stays in an average for good."""
+    if found.not_finite:
+        said = f"moving statistics of {some(found.not_finite)} are NaN or infinite"
+        yield Suspect("not_finite", 10 * FACT, (said,))
+
+
+def leaking(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Outputs that depend on the company of a sample come of batch statistics."""
+    for leak in found.leaks:
+        said = [f"outputs of {leak.how} change by {leak.differs:.2g} of their size in other company"]
+        if leak.changed:
+            said.append(f"{leak.how} changes {len(leak.changed)} variables, such as {leak.changed[0]}")
+        yield Suspect("batch_statistics_at_inference", 5 * FACT, tuple(said))
+
+
+def at_start(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Statistics of exactly 0 and 1 never saw a batch, or were lost, or were lived with in training."""
+    if not found.at_start:
+        return
+    layers = chart.subject.layers
+    said = f"{len(found.at_start)} of {len(layers)} layers hold mean 0 and variance 1, exactly"
+    yield from _lived_with(chart, said)
+    if len(found.at_start) < len(layers):
+        yield Suspect("not_restored", 2 * FACT, (said, "the others hold statistics of data"))
+        yield Suspect("never_updated", FACT / 2, (said,))
+        return
+    steps = chart.facts.get("iterations") or 0
+    note = (
+        f"the optimizer has made {steps:,} steps" if steps else "no optimizer that has made a step is there"
+    )
+    yield Suspect("never_updated", FACT * (2 if steps else 1), (said, note))
+    yield Suspect("not_restored", FACT * (1 if steps else 2), (said, note))
+
+
+def _lived_with(chart: Chart, said: str) -> Iterator[Suspect]:
+    """Weights that do better with the start than with their batches' statistics were trained with it."""
+    if not chart.scorer(chart.train).labelled:
+        return
+    batch, moving = chart.with_batch(chart.train), chart.under(chart.train, chart.moving)
+    if harm(batch, moving, chart.size).matters:
+        compared = f"RMSE is {moving.rmse:.3g} with moving statistics, {batch.rmse:.3g} with batch statistics"
+        yield Suspect("trained_with_phase_false", 3 * FACT, (said, compared))
+
+
+def half_precision(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """An average in half precision stops short of its goal: steps below half a unit are lost."""
+    if found.half:
+        share = len(found.half) / len(chart.subject.layers)
+        said = f"statistics of {some(found.half)} are numbers of half precision"
+        yield Suspect("half_precision", 3 * FACT * share, (said,))
+
+
+def vanished(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """A batch of one has no variance where a sample has one value per channel."""
+    if found.vanished:
+        said = f"variances of {some(found.vanished)} have gone to 0, as with batches of one sample"
+        yield Suspect("tiny_batch", FACT, (said,))
+
+
+def calls_apart(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """A shared layer keeps one average of several distributions."""
+    if found.calls_apart > max(found.one_batch, 10 * found.noise):
+        said = f"calls of a shared layer see populations {found.calls_apart:.2g} apart"
+        than = f"a batch lies {found.one_batch:.2g} from its population"
+        yield Suspect("two_sources", FACT / 2, (said, than))
+
+
+def foreign_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Test inputs that are further from the training data than a batch of it, and do worse for it."""
+    if chart.test is None or found.test_distance < found.one_batch:
+        return
+    said = f"layers see test samples {found.test_distance:.2g} from training samples"
+    than = f"a batch of training samples lies {found.one_batch:.2g} from them"
+    lost = [better(chart, chart.test, chart.population, chart.of_test)]
+    if chart.scorer(chart.test).labelled:
+        test, train = (chart.under(split, chart.population) for split in (chart.test, chart.train))
+        lost.append(apart_of(test, train))
+    if any(own.matters for own in lost):
+        yield Suspect("preprocessing", FACT, (said, than, *shifted(chart)), harms=True)
+
+
+FACTS = (not_finite, leaking, at_start, half_precision, vanished, calls_apart, foreign_inputs)
+"""All looks for facts."""

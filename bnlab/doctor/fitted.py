@@ -1,0 +1,166 @@
+"""Suspects by fit: hypotheses of what moving statistics are, compared with what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from bnlab.doctor.chart import Chart
+from bnlab.doctor.findings import Findings, distance_of
+from bnlab.doctor.groups import homogeneous
+from bnlab.doctor.harm import Harm, harm
+from bnlab.doctor.inputs import Restored, dummies, restored
+from bnlab.doctor.mending import with_epsilon
+from bnlab.doctor.parts import start
+from bnlab.doctor.suspect import FACT, MOST, PLAIN, Suspect, odds
+from bnlab.science.mixtures import fit
+
+EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+# A smaller share of something else does not open a gap that matters.
+_LEAST = 0.005
+# An average that keeps no more than this is one of a few batches.
+_FORGETFUL = 0.5
+
+
+def not_arrived(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Statistics on the way from 0 and 1 to the population's, the same share of it in all layers."""
+    if len(found.at_start) == len(chart.subject.layers):
+        return
+    share, explained = fit(chart.moving, chart.fed, start(chart), chart.subject.epsilons)
+    said = [f"{share:.2g} of the start, in all layers, explains {explained:.0%} of the distance"]
+    strength = odds(explained) * (share > _LEAST)
+    if steps := chart.facts.get("iterations"):
+        decay = float(np.median([layer.momentum for layer in chart.subject.named.values()]))
+        held = decay**steps
+        said.append(f"{decay:g}^{steps} = {held:.2g} of it must be left after the file's {steps:,} steps")
+        strength *= 3 if abs(np.log((share + 1e-3) / (held + 1e-3))) < 0.5 else 0.5
+    yield Suspect("not_arrived", strength, tuple(said))
+
+
+def dummy_pass(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """A forward pass with phase true on something that is no data."""
+    for name, other in dummies(chart).items():
+        share, explained = fit(chart.moving, chart.fed, other, chart.subject.epsilons)
+        said = f"{share:.2g} of what a batch of {name} gives explains {explained:.0%} of the distance"
+        yield Suspect("dummy_pass", odds(explained) * (share > _LEAST), (said,))
+
+
+def grouped(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Batches of one kind each: their average lacks the variance between kinds, and leans to the last."""
+    for group in homogeneous(chart):
+        said = (
+            f"an average over batches of one {group.by} each explains {group.explained:.0%} of the distance"
+        )
+        most = int(group.weights.argmax())
+        last = f"the largest weight, {group.weights[most]:.2g}, has {group.by} {group.names[most]}"
+        name = "two_sources" if group.by == "kind" else "unshuffled"
+        yield Suspect(name, odds(group.explained), (said, last))
+
+
+def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """A file whose training inputs are not as they were in training: changed back, they fit the statistics."""
+    if found.distance > found.one_batch and (best := restored(chart)) is not None:
+        said = f"with {best.name}, training samples fit: {best.explained:.0%} of the distance goes"
+        gain = _gain(chart, best)
+        better = () if gain is None else (f"{gain.metric} is better by {gain.value:.3g} with them",)
+        strength = 2 * odds(best.explained) * (3 if better and best.explained > 0.5 else 1)
+        yield Suspect("preprocessing", strength, (said, *better))
+
+
+def _gain(chart: Chart, best: Restored) -> Harm | None:
+    """Say how much better changed inputs do with the moving statistics, if that matters."""
+    if not chart.scorer(chart.train).labelled:
+        return None
+    outputs = chart.subject.fixed(best.change(np.asarray(chart.train.x)), chart.moving)
+    gain = harm(chart.under(chart.train, chart.moving), chart.scorer(chart.train).scores(outputs))
+    return gain if gain.matters else None
+
+
+def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Weights that expect the statistics of very few samples do badly with any others."""
+    if not chart.scorer(chart.train).labelled:
+        return
+    right = chart.under(chart.train, chart.population)
+    for size in (1, 2):
+        lost = harm(right, chart.with_batch(chart.train, size), size)
+        if lost.matters:
+            seen = chart.subject.moments(chart.x, size, stochastic=True)
+            nearer = distance_of(chart, chart.average(seen))
+            said = (
+                f"{lost.metric} is better by {lost.value:.3g} with the statistics of {size} samples at a time",
+                f"moving statistics lie {nearer:.2g} from those, {found.distance:.2g} from the population",
+            )
+            fits = nearer < found.distance
+            yield Suspect("tiny_batch", min(MOST, 4 * lost.noticed) * (1 if fits else 0.05), said, fits)
+
+
+def forgetful(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """An average that forgets at once is one batch's statistics."""
+    low = [layer.momentum for layer in chart.subject.named.values() if layer.momentum <= _FORGETFUL]
+    if low:
+        decay = min(low)
+        said = (
+            f"momentum is {decay:g} in {len(low)} of {len(chart.subject.layers)} layers: an average of "
+            f"{(1 + decay) / (1 - decay):.2g} batches",
+            f"such an average lies {found.noise:.2g} from the population, this one {found.distance:.2g}",
+        )
+        fits = found.distance < 4 * found.noise
+        yield Suspect("momentum_reversed", FACT * (1 if fits else 0.1), said)
+
+
+def stochastic(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Dropout before a normalization: variances of training are not those of inference."""
+    if chart.is_stochastic and (off := distance_of(chart, chart.population)) > 0:
+        said = (
+            f"with dropout and augmentation layers on, moving statistics lie {found.distance:.2g} from the "
+            f"population; with them off, {off:.2g}"
+        )
+        yield Suspect("dropout_shift", odds(1 - found.distance / off), (said,))
+
+
+def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """The same statistics, and as good a metric as any, under another epsilon alone."""
+    if not chart.scorer(chart.train).labelled:
+        return
+    now, right = (chart.under(chart.train, own) for own in (chart.moving, chart.population))
+    for epsilon in EPSILONS:
+        if all(np.isclose(own, epsilon) for own in chart.subject.epsilons.values()):
+            continue
+        moved = chart.under(chart.train, with_epsilon(chart, chart.moving, epsilon))
+        gain = harm(now, moved)
+        if gain.matters:
+            said = f"{gain.metric} is better by {gain.value:.3g} with epsilon {epsilon:g} and the same statistics"
+            fits = not harm(moved, right).matters
+            strength = min(MOST, 4 * gain.noticed) * (2 if fits else 0.05)
+            yield Suspect("epsilon", strength, (said,), fits, epsilon)
+
+
+def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Statistics of other weights than these: nothing else explains them.
+
+    Averaged weights have lost noise, and what they give varies less than what each of them gave: moving
+    variances are too large. Of weights that grow as they are trained, they are too small.
+    """
+    times = found.distance / max(found.noise, 1e-12)
+    said = (
+        f"moving statistics lie {found.distance:.2g} from the population, {times:.3g} times what sampling explains",
+        f"mean log ratio of their variances to the population's: {found.log_variance:+.2g}",
+    )
+    rising = found.log_variance > 0
+    yield Suspect("hot", PLAIN * (0.7 if rising else 1), said)
+    yield Suspect("weights_changed", PLAIN * (1 if rising else 0.7), said)
+
+
+FITS = (
+    not_arrived,
+    dummy_pass,
+    grouped,
+    rescaled_inputs,
+    small_batches,
+    forgetful,
+    stochastic,
+    other_epsilon,
+    stale,
+)
+"""All looks that compare finite moving statistics with others."""
