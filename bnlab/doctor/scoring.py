@@ -51,13 +51,19 @@ class Scorer:
 
     def scores(self, outputs: Outputs) -> Scores:
         """Score outputs of the samples, in their order."""
-        own = [way(np.asarray(y, np.float64)) for way, y in zip(self._ways, outputs, strict=True)]
+        own = [way(_numbers(y)) for way, y in zip(self._ways, outputs, strict=True)]
         return Scores(*(np.mean(part, axis=0) for part in zip(*map(_fields, own), strict=True)))
 
     def disagreement(self, one: Outputs, other: Outputs) -> float:
         """Say how far two outputs differ: share of other classes, or RMS difference over the deviation."""
         parts = zip(self.kinds, one, other, strict=True)
-        return float(np.mean([_apart(kind, a, b) for kind, a, b in parts]))
+        return float(np.mean([_apart(kind, _numbers(a), _numbers(b)) for kind, a, b in parts]))
+
+
+def _numbers(y: np.ndarray) -> np.ndarray:
+    """Read outputs in float64; an infinity is no better than NaN, and warns of itself wherever it goes."""
+    wide = np.asarray(y, np.float64)
+    return np.where(np.isfinite(wide), wide, np.nan)
 
 
 def _fields(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -128,7 +134,7 @@ def _positions(scores: Scores, samples: int) -> Scores:
 
 def _against(reference: np.ndarray) -> Callable[[np.ndarray], Scores]:
     """Score against outputs: distances, and whether the same class is the largest."""
-    fixed = np.asarray(reference, np.float64)
+    fixed = _numbers(reference)
 
     def way(y: np.ndarray) -> Scores:
         own = regressor_scores(y, fixed)
@@ -146,8 +152,7 @@ def _apart(kind: str, one: np.ndarray, other: np.ndarray) -> float:
     if kind == "yes or no":
         middle = 0.5 if ((other >= 0) & (other <= 1)).all() else 0.0
         return float(np.mean((one > middle) != (other > middle)))
-    spread = float(np.std(other.astype(np.float64)))
-    return float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2))) / max(spread, _TINY)
+    return float(np.sqrt(np.mean((one - other) ** 2))) / max(float(np.std(other)), _TINY)
 
 
 def _open(array: np.ndarray) -> str:
