@@ -1,0 +1,140 @@
+"""Whether a difference is real and would be noticed, by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bnlab.doctor.harm import apart_of, better, harm
+from bnlab.doctor.scoring import Scorer
+from bnlab.science.scores import Scores
+
+
+def scores(squared, correct=None):
+    squared = np.asarray(squared, np.float64)
+    correct = np.full(len(squared), np.nan) if correct is None else np.asarray(correct, np.float64)
+    return Scores(squared, correct, squared)
+
+
+def test_rmse_by_hand():
+    # RMSE 2 against 1; each sample's share is q / (2 rmse): 3/4, 5/4 less 1/2, 1/2.
+    found = harm(scores([3.0, 5.0]), scores([1.0, 1.0]))
+    assert (found.metric, found.value) == ("rmse", 1.0)
+    assert found.standard_error == pytest.approx(0.25)
+    # The worse way is itself known to 1 / (2 * 2): the standard error of its mean square, 1, over twice the root.
+    assert found.noticed == pytest.approx(1 / (2 * 0.25))
+    assert found.real == pytest.approx(1 / (3 * 0.25))
+    assert found.matters
+    assert not found.inverse
+
+
+def test_the_other_way_round_is_the_inverse():
+    found = harm(scores([1.0, 1.0]), scores([3.0, 5.0]))
+    assert (found.value, found.noticed, found.real) == (-1.0, pytest.approx(-2), pytest.approx(-4 / 3))
+    assert found.inverse
+    assert not found.matters
+
+
+def test_accuracy_by_hand():
+    right = np.ones(100)
+    wrong = right.copy()
+    wrong[:20] = 0
+    found = harm(scores(np.ones(100), wrong), scores(np.ones(100), right))
+    assert (found.metric, found.value) == ("accuracy", pytest.approx(0.2))
+    share = 81 / 102  # the rule of succession, of the way that is less sure
+    assert found.noticed == pytest.approx(0.2 / (2 * np.sqrt(share * (1 - share) / 100)))
+    # The deviation of .2 zeros among ones, over the root of 99.
+    assert found.real == pytest.approx(0.2 / (3 * np.sqrt(0.2 * 0.8 / 99)))
+
+
+def test_of_models_without_mistakes_one_mistake_is_not_noticed():
+    right, one = np.ones(50), np.ones(50)
+    one[7] = 0
+    found = harm(scores(np.ones(50), one), scores(np.ones(50), right))
+    share = 50 / 52
+    assert found.noticed == pytest.approx(0.02 / (2 * np.sqrt(share * (1 - share) / 50)))
+    assert not found.matters
+
+
+def test_the_metric_that_shows_more_is_told():
+    squared, right = np.array([1.0, 1.1] * 50), np.ones(100)
+    assert harm(scores(squared * 4, right), scores(squared, right)).metric == "rmse"
+    assert harm(scores(squared, 1 - right), scores(squared, right)).metric == "accuracy"
+
+
+def test_samples_of_one_batch_count_as_one():
+    squared = np.repeat([1.0, 9.0], 8)
+    by_sample, by_batch = (harm(scores(squared), scores(np.ones(16)), size) for size in (1, 8))
+    # Two batches of eight equal samples each: the error of two, not of sixteen.
+    assert by_batch.standard_error == pytest.approx(by_sample.standard_error * np.sqrt(15))
+    assert by_batch.real == pytest.approx(by_sample.real / np.sqrt(15))
+    assert by_batch.noticed == by_sample.noticed
+
+
+def test_the_same_is_no_harm():
+    for own in (scores(np.zeros(4)), scores([1.0, 2.0], [1, 0])):
+        found = harm(own, own)
+        assert (found.value, found.noticed, found.real) == (0, 0, 0)
+        assert not found.matters
+        assert not found.inverse
+
+
+def test_outputs_that_are_no_numbers_are_harm():
+    found = harm(scores([np.nan, 1.0], [0, 1]), scores([1.0, 1.0], [1, 1]))
+    assert found.matters
+    assert (found.metric, found.noticed) == ("rmse", np.inf)
+
+
+def test_other_samples_are_not_paired():
+    # Errors of the RMSEs: 1 / (2 * 2) and 1 / (2 * root 2).
+    found = apart_of(scores([3.0, 5.0]), scores([1.0, 3.0]))
+    assert found.value == pytest.approx(2 - np.sqrt(2))
+    assert found.standard_error == pytest.approx(np.hypot(0.25, 1 / (2 * np.sqrt(2))))
+    assert found.noticed == pytest.approx((2 - np.sqrt(2)) / (2 / (2 * np.sqrt(2))))
+
+
+def test_other_samples_of_other_numbers():
+    found = apart_of(scores(np.ones(40), np.zeros(40)), scores(np.ones(1000), np.ones(1000)))
+    assert (found.metric, found.value) == ("accuracy", 1.0)
+    assert found.matters
+
+
+def test_other_samples_without_a_number_are_harm():
+    assert apart_of(scores([np.nan, 1.0]), scores([1.0, 2.0])).matters
+
+
+class _Chart:
+    """A chart whose outputs under `moved` disagree on some of a hundred samples with those under `right`."""
+
+    population = "right"
+
+    def __init__(self, moved, by_batch):
+        base = np.tile([[1.0, 0.0]], (100, 1))
+        self.given = {"right": base, "moved": base.copy(), "batch": base.copy()}
+        self.given["moved"][:moved] = [0.0, 1.0]
+        self.given["batch"][:by_batch] = [0.0, 1.0]
+        self.split = SimpleNamespace(name="train")
+
+    def scorer(self, _):
+        return Scorer([self.given["right"]], None)
+
+    def outputs(self, _, name):
+        return [self.given[name]]
+
+    def in_batches(self, _):
+        return [self.given["batch"]]
+
+
+class _Hundred:
+    def __len__(self):
+        return 100
+
+
+@pytest.mark.parametrize(("moved", "by_batch", "matters"), [(15, 5, True), (15, 20, False), (8, 5, False)])
+def test_without_labels_predictions_must_move_more_than_a_batch_moves_them(moved, by_batch, matters):
+    # Of 100 samples a share is known to .05 at most, and twice that is noticed: more than 10.
+    found = better(_Chart(moved, by_batch), _Hundred(), "moved", "right")
+    assert (found.metric, found.value) == ("disagreement", moved / 100)
+    assert found.noticed == pytest.approx(moved / 10)
+    assert found.real == pytest.approx(moved / by_batch)
+    assert found.matters == matters
