@@ -48,12 +48,11 @@ def homogeneous(chart: Chart) -> Iterator[Grouped]:
 
 def _explained(chart: Chart, by: str, names: list[str], parts: list[Layers], weights: np.ndarray) -> Grouped:
     epsilons = chart.subject.epsilons
-    left = apart(chart.moving, blend(parts, list(weights)), epsilons) / apart(
-        chart.moving, chart.fed, epsilons
-    )
+    whole = apart(chart.moving, chart.fed, epsilons)
+    left = apart(chart.moving, blend(parts, list(weights)), epsilons)
     numbers = 2 * sum(len(own.mean) for own in chart.moving.values())
     spent = numbers / max(1, numbers - len(parts))  # more weights explain more by chance
-    return Grouped(by, tuple(names), weights, 1 - left * spent)
+    return Grouped(by, tuple(names), weights, 1 - left / whole * spent if whole > 0 else 0.0)
 
 
 def _sorted(chart: Chart) -> dict[str, np.ndarray]:
