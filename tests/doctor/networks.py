@@ -57,21 +57,22 @@ def scramble(model, seed=11):
 
 
 def oracle(model, x, statistics=None):
-    """Run a chain of layers in float64 numpy.
+    """Run a chain of layers in float64 numpy; convolutions are of one pixel.
 
-    Returns the outputs, and layer -> moments of what each normalization saw. Statistics that are not given are
-    those of x itself: the population's, layer by layer.
+    Returns the outputs, and layer -> moments of what each normalization saw. Statistics that are not given
+    are those of x itself: the population's, layer by layer.
     """
     x, seen = np.asarray(x, np.float64), {}
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            seen[layer.name] = Moments(x.mean(0), x.var(0))
+            axes = tuple(range(x.ndim - 1))
+            seen[layer.name] = Moments(x.mean(axes), x.var(axes))
             mean, variance = (statistics or seen)[layer.name]
             x = (x - mean) / np.sqrt(variance + layer.epsilon)
             x = x * np.array(layer.gamma, np.float64) + np.array(layer.beta, np.float64)
-        elif isinstance(layer, layers.Dense):
+        elif isinstance(layer, layers.Dense | layers.Conv2D):
             kernel, bias = (np.array(own, np.float64) for own in layer.get_weights())
-            x = x @ kernel + bias
+            x = x @ kernel.reshape(kernel.shape[-2:]) + bias
         elif isinstance(layer, layers.ReLU):
             x = np.maximum(x, 0)
     return x, seen
@@ -102,3 +103,11 @@ def charted(subject, statistics, data, **facts):
 
 def subject_of(model, data):
     return Subject(model, data.x_train, BATCH)
+
+
+def mixture_of_start(population, share):
+    """Averages that still hold a share of mean 0 and variance 1."""
+    return {
+        key: Moments((1 - share) * own.mean, (1 - share) * own.variance + share)
+        for key, own in population.items()
+    }

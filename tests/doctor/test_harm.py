@@ -21,7 +21,7 @@ def test_rmse_by_hand():
     found = harm(scores([3.0, 5.0]), scores([1.0, 1.0]))
     assert (found.metric, found.value) == ("rmse", 1.0)
     assert found.standard_error == pytest.approx(0.25)
-    # The worse way is itself known to 1 / (2 * 2): the standard error of its mean square, 1, over twice the root.
+    # The worse way is itself known to 1 / (2 * 2): the error of its mean square, 1, over twice the root.
     assert found.noticed == pytest.approx(1 / (2 * 0.25))
     assert found.real == pytest.approx(1 / (3 * 0.25))
     assert found.matters

@@ -19,7 +19,7 @@ LOSSES = -np.log([0.75, 0.5, 0.875])
     ids=["numbers", "a column", "float numbers", "one-hot", "bool one-hot"],
 )
 def test_classes(form, labels):
-    outputs = CHANCES if form == "probabilities" else np.log(CHANCES) + [[5.0], [0.0], [-3.0]]
+    outputs = CHANCES if form == "probabilities" else np.log(CHANCES) + np.array([[5.0], [0.0], [-3.0]])
     scorer = Scorer([outputs], labels)
     scores = scorer.scores([outputs])
     assert (scorer.kinds, scorer.labelled) == (("classes",), True)
@@ -97,7 +97,7 @@ def test_several_outputs_are_averaged():
     scorer = Scorer([CHANCES, values], (NUMBERS, np.array([1.0, 0.5, 1.5])))
     scores = scorer.scores([CHANCES, values])
     assert scorer.kinds == ("classes", "values")
-    np.testing.assert_allclose(scores.squared, (np.array(SQUARED) + [0, 2.25, 2.25]) / 2, rtol=1e-12)
+    np.testing.assert_allclose(scores.squared, np.add(SQUARED, [0, 2.25, 2.25]) / 2, rtol=1e-12)
     assert np.isnan(scores.accuracy)
     both = Scorer([CHANCES, CHANCES], {"a": NUMBERS, "b": 1 - NUMBERS})
     assert both.scores([CHANCES, CHANCES]).accuracy == 0.5  # all right, and none

@@ -27,7 +27,7 @@ START = {key: Moments(np.zeros(size), np.ones(size)) for key, size in (("a", 4),
 
 
 def test_squares_by_hand():
-    # Shift 2 over a mean variance of (1 + 3) / 2 = 2: 4 / 2; log(1 / 3)^2 / 2 more. Then e to the 2 apart: 2^2 / 2.
+    # Shift 2 over a mean variance of (1 + 3) / 2 = 2: 4 / 2, and log(1 / 3)^2 / 2. Then e^2 apart: 2^2 / 2.
     one, other = moments([2.0, 5.0], [1.0, np.exp(2)]), moments([0.0, 5.0], [3.0, 1.0])
     np.testing.assert_allclose(squares(one, other, 0.0), [2 + np.log(3) ** 2 / 2, 2.0], rtol=1e-12)
     np.testing.assert_allclose(squares(one, other, 1.0)[0], 4 / 3 + np.log(2) ** 2 / 2, rtol=1e-12)
@@ -113,7 +113,7 @@ def test_the_population_itself_holds_nothing_else():
 def test_the_grid_is_sorted_and_within_bounds():
     assert (np.diff(SHARES) > 0).all()
     assert (SHARES[0], SHARES[-1]) == (0.0, 1 - 1e-4)
-    # From a fifth on, steps are .02; below, a share is known to a fourth of itself: (.2 / .001)^(1 / 23) = 1.259.
+    # From a fifth on, steps are .02; below, a fourth of the share: (.2 / .001)^(1 / 23) = 1.259.
     assert np.diff(SHARES[SHARES > 0.19]).max() < 0.0201
     below = SHARES[(SHARES > 0) & (SHARES < 0.21)]
     assert (below[1:] / below[:-1]).max() < 1.26
