@@ -117,8 +117,9 @@ def _rounding(chart: Chart) -> float:
 
 
 def _relative(one: np.ndarray, other: np.ndarray) -> float:
-    size = np.sqrt(np.mean(np.square(other, dtype=np.float64)))
-    return float(np.sqrt(np.mean(np.square(one.astype(np.float64) - other))) / max(size, 1e-12))
+    with np.errstate(all="ignore"):  # outputs may be infinite: then nothing can be told, which is NaN
+        size = np.sqrt(np.mean(np.square(other, dtype=np.float64)))
+        return float(np.sqrt(np.mean(np.square(one.astype(np.float64) - other))) / max(size, 1e-12))
 
 
 def _has_vanished(own: Moments, true: Moments, epsilon: float) -> bool:
