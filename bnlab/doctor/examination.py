@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bnlab.data import DataError
 from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.data import Data
 from bnlab.doctor.diagnosis import Diagnosis, Gap, Layer
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _SAMPLES, _FEWEST, _SECONDS = 1024, 64, 1.0
 _BATCH_SIZE = 32
+# Keras prints its messages bold.
+_ESCAPE = re.compile(r"\x1b\[\d*m")
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def examine(
         DataError: the data do not fit the model, or one another.
         ScoringError: labels do not fit the outputs.
     """
-    data = fits(Data(x_train, y_train, x_test, y_test), model)
+    data = fits(Data(*map(_several, (x_train, y_train, x_test, y_test))), model)
     return examined(model, data, batch_size=batch_size, samples=samples, facts=facts).diagnosis
 
 
@@ -96,7 +100,7 @@ def examined(
     """Diagnose a model, and keep what mends it; arguments as of `examine`."""
     began = time.monotonic()
     size = _size(batch_size, data)
-    with Subject(model, data.x_train, size) as subject:
+    with _subject(model, data, size) as subject:
         if not subject.layers:
             return Examination(_nothing(model))
         count = samples or _affordable(subject, data.x_train)
@@ -110,6 +114,27 @@ def measured(model: keras.Model, data: Data, batch_size: int, samples: int) -> t
     with Subject(model, data.x_train, _size(batch_size, data)) as subject:
         chart = Chart(subject, data, samples, {})
         return tuple(own for split in chart.splits for own in _gaps(chart, split))
+
+
+def _several(value: Any) -> Any:  # noqa: ANN401
+    """Take a list of arrays for several inputs or outputs, as Keras does."""
+    is_nest = isinstance(value, list) and value and all(isinstance(own, np.ndarray) for own in value)
+    return tuple(value) if is_nest else value
+
+
+def _subject(model: keras.Model, data: Data, size: int) -> Subject:
+    """Look at a model; one of somebody's own class may stumble on any inputs."""
+    try:
+        return Subject(model, data.x_train, size)
+    except Exception as error:
+        raise DataError(f"{model.name} cannot be called on x_train: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Find the line that says why, between those in which Keras says where."""
+    lines = _ESCAPE.sub("", str(error)).partition("Arguments received by")[0].splitlines()
+    told = (line.strip() for line in lines if line.strip() and not line.startswith("Exception encountered"))
+    return next(told, type(error).__name__)[:300]
 
 
 def _size(batch_size: int | None, data: Data) -> int:
