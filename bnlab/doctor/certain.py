@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnlab.doctor.chart import Chart
+from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.findings import Findings
-from bnlab.doctor.harm import apart_of, better, harm
-from bnlab.doctor.inputs import shifted
+from bnlab.doctor.harm import better, harm
+from bnlab.doctor.inputs import changed, restored, shifted
 from bnlab.doctor.suspect import FACT, Suspect, some
 
 
@@ -80,17 +80,29 @@ def calls_apart(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 
 def foreign_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
-    """Test inputs that are further from the training data than a batch of it, and do worse for it."""
-    if chart.test is None or found.test_distance < found.one_batch:
+    """Test inputs further from the training data than a batch of it, that do better once that is taken away."""
+    if chart.test is None or not found.test_distance > found.one_batch:
         return
     said = f"layers see test samples {found.test_distance:.2g} from training samples"
     than = f"a batch of training samples lies {found.one_batch:.2g} from them"
-    lost = [better(chart, chart.test, chart.population, chart.of_test)]
-    if chart.scorer(chart.test).labelled:
-        test, train = (chart.under(split, chart.population) for split in (chart.test, chart.train))
-        lost.append(apart_of(test, train))
-    if any(own.matters for own in lost):
-        yield Suspect("preprocessing", FACT, (said, than, *shifted(chart)), harms=True)
+    better = tuple(_better_inputs(chart, chart.test))
+    if better:
+        yield Suspect("preprocessing", FACT, (said, than, *shifted(chart), *better), harms=True)
+
+
+def _better_inputs(chart: Chart, test: Split) -> Iterator[str]:
+    """Say what takes a shift of test inputs away: their own statistics, or a change of them."""
+    own = better(chart, test, chart.population, chart.of_test)
+    if own.matters:
+        yield f"{own.metric} is better by {own.value:.3g} with the test samples' own statistics"
+    if (
+        not chart.scorer(test).labelled
+        or (change := restored(chart, test.x, chart.of_test, chart.population)) is None
+    ):
+        return
+    gain = changed(chart, test, change, chart.population)
+    if gain.matters:
+        yield f"{gain.metric} is better by {gain.value:.3g} with {change.name}"
 
 
 FACTS = (not_finite, leaking, at_start, half_precision, vanished, calls_apart, foreign_inputs)

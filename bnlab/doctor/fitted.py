@@ -9,8 +9,8 @@ import numpy as np
 from bnlab.doctor.chart import Chart
 from bnlab.doctor.findings import Findings, distance_of
 from bnlab.doctor.groups import homogeneous
-from bnlab.doctor.harm import Harm, harm
-from bnlab.doctor.inputs import Restored, dummies, restored
+from bnlab.doctor.harm import harm
+from bnlab.doctor.inputs import changed, dummies, restored
 from bnlab.doctor.mending import with_epsilon
 from bnlab.doctor.parts import start
 from bnlab.doctor.suspect import FACT, MOST, PLAIN, Suspect, odds
@@ -60,21 +60,19 @@ def grouped(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """A file whose training inputs are not as they were in training: changed back, they fit the statistics."""
-    if found.distance > found.one_batch and (best := restored(chart)) is not None:
-        said = f"with {best.name}, training samples fit: {best.explained:.0%} of the distance goes"
-        gain = _gain(chart, best)
-        better = () if gain is None else (f"{gain.metric} is better by {gain.value:.3g} with them",)
-        strength = 2 * odds(best.explained) * (3 if better and best.explained > 0.5 else 1)
-        yield Suspect("preprocessing", strength, (said, *better))
-
-
-def _gain(chart: Chart, best: Restored) -> Harm | None:
-    """Say how much better changed inputs do with the moving statistics, if that matters."""
-    if not chart.scorer(chart.train).labelled:
-        return None
-    outputs = chart.subject.fixed(best.change(np.asarray(chart.train.x)), chart.moving)
-    gain = harm(chart.under(chart.train, chart.moving), chart.scorer(chart.train).scores(outputs))
-    return gain if gain.matters else None
+    if (
+        found.distance <= found.one_batch
+        or (best := restored(chart, chart.x, chart.fed, chart.moving)) is None
+    ):
+        return
+    said = [f"with {best.name}, training samples fit: {best.explained:.0%} of the distance goes"]
+    strength = 2 * odds(best.explained)
+    if chart.scorer(chart.train).labelled and best.explained > 0.5:
+        gain = changed(chart, chart.train, best, chart.moving)
+        if gain.matters:
+            said.append(f"{gain.metric} is better by {gain.value:.3g} with them")
+            strength *= 3
+    yield Suspect("preprocessing", strength, tuple(said))
 
 
 def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
