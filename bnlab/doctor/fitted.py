@@ -118,20 +118,30 @@ def stochastic(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 
 def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
-    """The same statistics, and as good a metric as any, under another epsilon alone."""
+    """As good a metric as any under another epsilon alone, and statistics that were made with it."""
     if not chart.scorer(chart.train).labelled:
         return
     now, right = (chart.under(chart.train, own) for own in (chart.moving, chart.population))
+    tried = {}
     for epsilon in EPSILONS:
-        if all(np.isclose(own, epsilon) for own in chart.subject.epsilons.values()):
-            continue
-        moved = chart.under(chart.train, with_epsilon(chart, chart.moving, epsilon))
-        gain = harm(now, moved)
-        if gain.matters:
-            said = f"{gain.metric} is better by {gain.value:.3g} with epsilon {epsilon:g} and the same statistics"
-            fits = not harm(moved, right).matters
-            strength = min(MOST, 4 * gain.noticed) * (2 if fits else 0.05)
-            yield Suspect("epsilon", strength, (said,), fits, epsilon)
+        if not all(np.isclose(own, epsilon) for own in chart.subject.epsilons.values()):
+            moved = chart.under(chart.train, with_epsilon(chart, chart.moving, epsilon))
+            tried[epsilon] = harm(now, moved), harm(moved, right)
+    epsilon, (gain, left) = max(tried.items(), key=lambda own: own[1][0].noticed)
+    if gain.matters and not left.matters:
+        said = f"{gain.metric} is better by {gain.value:.3g} with epsilon {epsilon:g} and the same statistics"
+        explained = _made_with(chart, found, epsilon)
+        than = f"layers that add it see what explains {explained:.0%} of the distance"
+        fits = found.distance <= found.one_batch or explained > 0.5
+        strength = min(MOST, 4 * gain.noticed) * 2 * (1 if fits else 0.02)
+        yield Suspect("epsilon", strength, (said, than), fits, epsilon)
+
+
+def _made_with(chart: Chart, found: Findings, epsilon: float) -> float:
+    """Say how much nearer moving statistics are to the mean moments of batches under another epsilon."""
+    with chart.subject.of_epsilon(epsilon):
+        seen = chart.subject.moments(chart.x, chart.size, stochastic=True)
+    return 1 - distance_of(chart, chart.average(seen)) / max(found.distance, 1e-12)
 
 
 def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
