@@ -12,7 +12,7 @@ Between steps the same samples are evaluated with batch and with moving statisti
 and without labels `bn_gap`, the RMS difference between the two phases' outputs, and `bn_disagreement`. Keras
 hands one dictionary of logs from callback to callback: put the watch first, so that those behind it (History
 always is) find its values. Every epoch has every value, NaN where nothing was measured in it; who stops early
-by `bn_gap` therefore gives a large `budget`. Measurements between epochs are in `measured`, and at the server.
+by `bn_gap` therefore gives a large `budget`. Measurements between epochs are in `measured`, and in MLflow.
 
 Training goes on as it would have: weights, statistics, flags and random states are as if nobody had looked. A
 `tf.data.Dataset` is read once more, though, and one that shuffles may then go on in another order.
@@ -230,7 +230,8 @@ class Watch(keras.callbacks.Callback):
     def _closing_line(self) -> str:
         last, spent = self.measured[-1], self.budget.spent / max(self.budget.training, 1e-9)
         values = ", ".join(f"{name} {value:.4g}" for name, value in last.values.items())
-        times = f"{len(self.measured)} measurements in {spent:.1%} of training's time"
+        count = len(self.measured)
+        times = f"{count} measurement{'' if count == 1 else 's'} in {spent:.1%} of training's time"
         return f"{values} after {last.step:,} steps ({times})"
 
 
