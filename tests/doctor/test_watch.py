@@ -367,6 +367,22 @@ def test_several_inputs_and_outputs_with_named_labels():
     assert watch.measured[0].values["bn_rmse_false"] == pytest.approx(by_hand, abs=1e-6)
 
 
+def test_half_precision_and_several_steps_in_one_compiled_call():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = network(momentum=0.5)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    compiled(model, steps_per_execution=4, jit_compile=True)
+    watch = Watch(X, Y, every=4, budget=ALWAYS, verbose=0)
+    model.fit(X, Y, batch_size=16, verbose=0, callbacks=[watch])
+    assert [own.step for own in watch.measured] == [4, 6]
+    false = model(watch._sample.x, training=False)
+    # Outputs are multiples of 2^-11 at most, rounded alike or one apart in another graph.
+    by_hand = rmse_by_hand(false, watch._sample.y)
+    assert watch.measured[-1].values["bn_rmse_false"] == pytest.approx(by_hand, abs=2**-11)
+
+
 class Counting(keras.Model):
     """A model that counts its calls in every phase, eagerly or not."""
 
