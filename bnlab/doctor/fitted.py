@@ -128,11 +128,11 @@ def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
             moved = chart.under(chart.train, with_epsilon(chart, chart.moving, epsilon))
             tried[epsilon] = harm(now, moved), harm(moved, right)
     epsilon, (gain, left) = max(tried.items(), key=lambda own: own[1][0].noticed)
-    if gain.matters and not left.matters:
+    if gain.matters:
         said = f"{gain.metric} is better by {gain.value:.3g} with epsilon {epsilon:g} and the same statistics"
         explained = _made_with(chart, found, epsilon)
         than = f"layers that add it see what explains {explained:.0%} of the distance"
-        fits = found.distance <= found.one_batch or explained > 0.5
+        fits = explained > 0.5 if found.distance > found.one_batch else not left.matters
         strength = min(MOST, 4 * gain.noticed) * 2 * (1 if fits else 0.02)
         yield Suspect("epsilon", strength, (said, than), fits, epsilon)
 
