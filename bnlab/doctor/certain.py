@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnlab.doctor.chart import Chart, Split
-from bnlab.doctor.findings import Findings
+from bnlab.doctor.findings import Findings, distance_of
 from bnlab.doctor.harm import better, harm
 from bnlab.doctor.inputs import changed, restored, shifted
-from bnlab.doctor.suspect import FACT, Suspect, some
+from bnlab.doctor.suspect import FACT, NEARER, Suspect, some
 
 
 def not_finite(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -66,9 +66,14 @@ def half_precision(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 def vanished(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """A batch of one has no variance where a sample has one value per channel."""
-    if found.vanished:
+    if not found.vanished:
+        return
+    single = chart.average(chart.subject.moments(chart.x, 1, stochastic=True))
+    nearer = distance_of(chart, single) / found.distance
+    if nearer < NEARER:
         said = f"variances of {some(found.vanished)} have gone to 0, as with batches of one sample"
-        yield Suspect("tiny_batch", FACT, (said,))
+        than = f"statistics of single samples explain {1 - nearer:.0%} of the distance"
+        yield Suspect("tiny_batch", FACT, (said, than))
 
 
 def calls_apart(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -80,14 +85,16 @@ def calls_apart(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 
 def foreign_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
-    """Test inputs further from the training data than a batch of it, that do better once that is taken away."""
-    if chart.test is None or not found.test_distance > found.one_batch:
+    """Test inputs further off than two batches of training lie apart, that do better once that is taken away."""
+    if chart.test is None or not found.test_distance > 2 * found.one_batch:
         return
     said = f"layers see test samples {found.test_distance:.2g} from training samples"
-    than = f"a batch of training samples lies {found.one_batch:.2g} from them"
-    better = tuple(_better_inputs(chart, chart.test))
-    if better:
-        yield Suspect("preprocessing", FACT, (said, than, *shifted(chart), *better), harms=True)
+    than = f"two batches of training samples lie {2 * found.one_batch:.2g} apart"
+    if gains := tuple(_better_inputs(chart, chart.test)):
+        # What is wrong on training samples too is not the test inputs' doing.
+        elsewhere = better(chart, chart.train, chart.moving, chart.population).matters
+        strength = FACT / 10 if elsewhere else FACT
+        yield Suspect("preprocessing", strength, (said, than, *shifted(chart), *gains), harms=True)
 
 
 def _better_inputs(chart: Chart, test: Split) -> Iterator[str]:

@@ -19,6 +19,8 @@ from bnlab.science.mixtures import fit
 EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 # A smaller share of something else does not open a gap that matters.
 _LEAST = 0.005
+# A distance that weights do not go within the memory of an average.
+_FAR = 0.3
 # An average that keeps no more than this is one of a few batches.
 _FORGETFUL = 0.5
 
@@ -89,7 +91,7 @@ def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
                 f"{lost.metric} is better by {lost.value:.3g} with the statistics of {size} samples at a time",
                 f"moving statistics lie {nearer:.2g} from those, {found.distance:.2g} from the population",
             )
-            fits = nearer < found.distance
+            fits = nearer < 0.8 * found.distance
             yield Suspect("tiny_batch", min(MOST, 4 * lost.noticed) * (1 if fits else 0.05), said, fits)
 
 
@@ -147,17 +149,17 @@ def _made_with(chart: Chart, found: Findings, epsilon: float) -> float:
 def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """Statistics of other weights than these: nothing else explains them.
 
-    Averaged weights have lost noise, and what they give varies less than what each of them gave: moving
-    variances are too large. Of weights that grow as they are trained, they are too small.
+    Weights that still move have been near these for as long as the average remembers. An average of weights
+    is none that training ever saw.
     """
     times = found.distance / max(found.noise, 1e-12)
     said = (
         f"moving statistics lie {found.distance:.2g} from the population, {times:.3g} times what sampling explains",
         f"mean log ratio of their variances to the population's: {found.log_variance:+.2g}",
     )
-    rising = found.log_variance > 0
-    yield Suspect("hot", PLAIN * (0.7 if rising else 1), said)
-    yield Suspect("weights_changed", PLAIN * (1 if rising else 0.7), said)
+    far = found.distance > _FAR
+    yield Suspect("hot", PLAIN * (0.7 if far else 1), said)
+    yield Suspect("weights_changed", PLAIN * (1 if far else 0.7), said)
 
 
 FITS = (

@@ -20,6 +20,8 @@ PLAIN, MOST, FACT = 1.0, 30.0, 100.0
 """Odds of weights that moved; most that a fit can have; of a fact."""
 COINCIDENCE = 4.0
 """Explained against left, where a fit is as likely as the plain assumption."""
+NEARER = 1 / (1 + COINCIDENCE)
+"""Share of the distance that such a fit leaves."""
 
 
 @dataclass(frozen=True)
