@@ -53,7 +53,7 @@ def _lived_with(chart: Chart, said: str) -> Iterator[Suspect]:
     batch, moving = chart.with_batch(chart.train), chart.under(chart.train, chart.moving)
     if harm(batch, moving, chart.size).matters:
         compared = f"RMSE is {moving.rmse:.3g} with moving statistics, {batch.rmse:.3g} with batch statistics"
-        yield Suspect("trained_with_phase_false", 3 * FACT, (said, compared))
+        yield Suspect("trained_with_phase_false", 10 * FACT, (said, compared))
 
 
 def half_precision(chart: Chart, found: Findings) -> Iterator[Suspect]:

@@ -10,7 +10,7 @@ from bnlab.doctor.chart import Chart
 from bnlab.doctor.findings import Findings, distance_of
 from bnlab.doctor.groups import homogeneous
 from bnlab.doctor.harm import harm
-from bnlab.doctor.inputs import changed, dummies, restored
+from bnlab.doctor.inputs import changed, dummies, other_sources, restored
 from bnlab.doctor.mending import with_epsilon
 from bnlab.doctor.parts import start
 from bnlab.doctor.suspect import FACT, MOST, PLAIN, Suspect, odds
@@ -19,6 +19,8 @@ from bnlab.science.mixtures import fit
 EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 # A smaller share of something else does not open a gap that matters.
 _LEAST = 0.005
+# Shares are fitted in steps of this size.
+_GRID = 0.02
 # A distance that weights do not go within the memory of an average.
 _FAR = 0.3
 # An average that keeps no more than this is one of a few batches.
@@ -45,7 +47,25 @@ def dummy_pass(chart: Chart, found: Findings) -> Iterator[Suspect]:
     for name, other in dummies(chart).items():
         share, explained = fit(chart.moving, chart.fed, other, chart.subject.epsilons)
         said = f"{share:.2g} of what a batch of {name} gives explains {explained:.0%} of the distance"
-        yield Suspect("dummy_pass", odds(explained) * (share > _LEAST), (said,))
+        half = _is_half(chart, share)
+        yield Suspect("dummy_pass", odds(explained) * (share > _LEAST) * (0.3 if half else 1), (said,))
+
+
+def two_sources(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Batches of two kinds in turn: an average has half of each."""
+    for name, other in other_sources(chart).items():
+        share, explained = fit(chart.moving, chart.fed, other, chart.subject.epsilons)
+        if _is_half(chart, share):
+            said = f"{share:.2g} of what a batch of {name} gives explains {explained:.0%} of the distance"
+            yield Suspect(
+                "two_sources", odds(explained), (said, "an average over two kinds in turn has half of each")
+            )
+
+
+def _is_half(chart: Chart, share: float) -> bool:
+    """Whether a share is that of every other batch: 1 / (1 + decay) if the last was one, decay / (1 + decay) if not."""
+    decay = min(layer.momentum for layer in chart.subject.named.values())
+    return decay / (1 + decay) - _GRID <= share <= 1 / (1 + decay) + _GRID
 
 
 def grouped(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -165,6 +185,7 @@ def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
 FITS = (
     not_arrived,
     dummy_pass,
+    two_sources,
     grouped,
     rescaled_inputs,
     small_batches,

@@ -20,6 +20,7 @@ _SAMPLES = 256
 # Input channels that may have offsets of their own.
 _CHANNELS = 4
 _COLOURS, _TINY = 3, 1e-12
+_SEED = 20_203
 
 
 Change: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -35,14 +36,36 @@ class Restored(NamedTuple):
 
 def dummies(chart: Chart) -> dict[str, Layers]:
     """Statistics that a batch of blank or random inputs gives, with phase true."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(_SEED)
+    return _under(
+        chart,
+        {
+            "zeros": np.zeros_like,
+            "ones": np.ones_like,
+            "normal noise": lambda x: rng.normal(size=x.shape).astype(x.dtype),
+            "uniform noise": lambda x: rng.uniform(size=x.shape).astype(x.dtype),
+        },
+    )
+
+
+def other_sources(chart: Chart) -> dict[str, Layers]:
+    """Statistics that a batch of another kind gives: noise in the range of the inputs, or the inputs turned round."""
+    rng = np.random.default_rng(_SEED)
+    return _under(
+        chart,
+        {
+            "noise": lambda x: rng.uniform(x.min(), x.max(), x.shape).astype(x.dtype),
+            "normal noise": lambda x: rng.normal(size=x.shape).astype(x.dtype),
+            "inputs turned round": lambda x: x.max() + x.min() - x,
+            "inputs in another order of pixels": lambda x: rng.permuted(
+                x.reshape(len(x), -1), axis=1
+            ).reshape(x.shape),
+        },
+    )
+
+
+def _under(chart: Chart, kinds: dict[str, Change]) -> dict[str, Layers]:
     some = take(chart.x, slice(0, chart.size))
-    kinds: dict[str, Change] = {
-        "zeros": lambda x: np.zeros_like(x),
-        "ones": lambda x: np.ones_like(x),
-        "normal noise": lambda x: rng.normal(size=x.shape).astype(x.dtype),
-        "uniform noise": lambda x: rng.uniform(size=x.shape).astype(x.dtype),
-    }
     return {name: _one_batch(chart, tree.map_structure(make, some)) for name, make in kinds.items()}
 
 
