@@ -13,7 +13,7 @@ from bnlab.doctor.harm import harm
 from bnlab.doctor.inputs import changed, dummies, other_sources, restored
 from bnlab.doctor.mending import with_epsilon
 from bnlab.doctor.parts import start
-from bnlab.doctor.suspect import FACT, MOST, PLAIN, Suspect, odds
+from bnlab.doctor.suspect import FACT, MOST, NEARER, PLAIN, Suspect, odds
 from bnlab.science.mixtures import fit
 
 EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -88,13 +88,13 @@ def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
     ):
         return
     said = [f"with {best.name}, training samples fit: {best.explained:.0%} of the distance goes"]
-    strength = 2 * odds(best.explained)
+    strength, harms = 2 * odds(best.explained), False
     if chart.scorer(chart.train).labelled and best.explained > 0.5:
         gain = changed(chart, chart.train, best, chart.moving)
         if gain.matters:
             said.append(f"{gain.metric} is better by {gain.value:.3g} with them")
-            strength *= 3
-    yield Suspect("preprocessing", strength, tuple(said))
+            strength, harms = 3 * strength, best.explained > 1 - NEARER
+    yield Suspect("preprocessing", strength, tuple(said), harms)
 
 
 def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
