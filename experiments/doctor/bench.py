@@ -1,0 +1,119 @@
+"""A bench: one architecture and seed, its plain training shared among what is done after training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+
+from experiments.doctor import recipe as recipes
+from experiments.doctor.phases import Scores, norms, scores
+from experiments.doctor.recipe import Recipe
+from experiments.doctor.training import Trained, train
+
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+class Bench:
+    """Makes recipes for one architecture and seed of a set; trains the plain one once.
+
+    Args:
+        set_name: `tune` or `judge`.
+        architecture: a key of `architectures.ARCHITECTURES`.
+        seed: 0, 1, ...
+    """
+
+    def __init__(self, set_name: str, architecture: str, seed: int) -> None:
+        self.set, self.architecture, self.seed = set_name, architecture, seed
+        self.random = recipes.generator(set_name, architecture, seed)
+        self._plain: Trained | None = None
+        self._values: list[np.ndarray] = []
+        self._epsilons: list[float] = []
+        self._scores: Scores | None = None
+
+    def start(self, case: str) -> None:
+        """Let what a case draws depend on its name, not on the cases before it."""
+        self.random = recipes.generator(self.set, self.architecture, self.seed, case)
+
+    def recipe(self, training: str) -> Recipe:
+        """Draw the recipe of a training."""
+        return recipes.draw(self.set, self.architecture, training, self.seed)
+
+    def plain(self) -> Trained:
+        """A copy of the plain training as it was at its end, to be changed at will."""
+        if self._plain is None:
+            self._plain = train(self.recipe("plain"))
+            self._values = [np.array(v) for v in self._variables(self._plain.model)]
+        model = self._plain.model
+        for variable, value in zip(self._variables(model), self._values, strict=True):
+            variable.assign(value)
+        for layer in norms(model):
+            layer.epsilon, layer.momentum = self._plain.recipe.epsilon, self._plain.recipe.momentum
+        return replace(self._plain, data=replace(self._plain.data), notes={})
+
+    def before(self) -> Scores:
+        """Scores of the plain training, nothing changed."""
+        if self._scores is None:
+            made = self.plain()
+            self._scores = measured(made)
+        return self._scores
+
+    @staticmethod
+    def instead(made: Trained, model: keras.Model) -> Trained:
+        """The same with another model."""
+        return replace(made, model=model)
+
+    def changed_scaling(self, dose: int) -> tuple[str, Change]:
+        """A wrong scaling of the plain training's images: its name, and the change from the right one."""
+        made = self.plain()
+        low, high = float(made.data.x_train.min()), float(made.data.x_train.max())
+        if made.recipe.scaling == "standardized":
+            kinds: list[tuple[str, Change]] = [
+                ("not_standardized", lambda x: (x - low) / (high - low)),
+                ("raw", lambda x: (x - low) / (high - low) * 255),
+                ("inverted", lambda x: high + low - x),
+            ]
+        else:
+            kinds = [
+                ("raw", lambda x: (x - low) / (high - low) * 255),
+                ("signed" if low == 0 else "unit", lambda x: x * 2 - 1 if low == 0 else (x + 1) / 2),
+                ("inverted", lambda x: high + low - x),
+            ]
+        kinds.append(("bgr", lambda x: x[..., ::-1]) if made.recipe.data == "cifar10" else kinds[2])
+        return kinds[(int(recipes.generator(self.set, self.architecture, self.seed, "scaling").integers(4)) + dose) % 4]
+
+    @staticmethod
+    def _variables(model: keras.Model) -> list:
+        return [*model.variables, *model.optimizer.variables]
+
+
+Maker = Callable[[Bench, int], Trained | None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of model of the corpus.
+
+    Attributes:
+        fault: its name, or none.
+        what: the variant.
+        make: (bench, dose) -> the model, and what goes into its file.
+        doses: how many there are; the first that does enough is taken.
+        sign: what says so: `gap` (phase false is worse), `reverse` (phase true is worse), `drop` (phase false is
+            worse than before the fault), `mates` (a sample's output depends on those beside it), `leak`
+            (nothing to measure) or `healthy` (phase false is not worse).
+    """
+
+    fault: str
+    what: str
+    make: Maker
+    doses: int = 1
+    sign: str = "gap"
+
+
+def measured(made: Trained) -> Scores:
+    """Score on the file's test samples."""
+    size, data = made.recipe.batch_size, made.data
+    return scores(made.model, data.x_test, data.y_test, size, made.recipe.regression)
