@@ -76,7 +76,11 @@ def renorm(recipe: Recipe) -> keras.Model:
     bounds = {"rmax": 3.0, "rmin": 1 / 3, "dmax": 5.0}
     for number in range(recipe.depth):
         x = _conv(recipe.width * 2 ** min(number, 2), 2 if number < 3 else 1)(x)
-        options = {"renorm": True, "renorm_clipping": bounds, "renorm_momentum": 0.9} if recipe.normalizer == "batch" else {}
+        options = (
+            {"renorm": True, "renorm_clipping": bounds, "renorm_momentum": 0.9}
+            if recipe.normalizer == "batch"
+            else {}
+        )
         x = layers.ReLU()(_normalized(recipe, x, number, **options))
     return keras.Model(inputs, _head(recipe, layers.Flatten()(x)))
 

@@ -37,9 +37,10 @@ class Bench:
         """Let what a case draws depend on its name, not on the cases before it."""
         self.random = recipes.generator(self.set, self.architecture, self.seed, case)
 
-    def recipe(self, training: str) -> Recipe:
-        """Draw the recipe of a training."""
-        return recipes.draw(self.set, self.architecture, training, self.seed)
+    def recipe(self, training: str, dose: int = 0) -> Recipe:
+        """Draw the recipe of a training; another dose draws other numbers."""
+        name = f"{training}-{dose}" if dose else training
+        return recipes.draw(self.set, self.architecture, name, self.seed)
 
     def plain(self) -> Trained:
         """A copy of the plain training as it was at its end, to be changed at will."""
@@ -82,7 +83,8 @@ class Bench:
                 ("inverted", lambda x: high + low - x),
             ]
         kinds.append(("bgr", lambda x: x[..., ::-1]) if made.recipe.data == "cifar10" else kinds[2])
-        return kinds[(int(recipes.generator(self.set, self.architecture, self.seed, "scaling").integers(4)) + dose) % 4]
+        first = recipes.generator(self.set, self.architecture, self.seed, "scaling").integers(4)
+        return kinds[(int(first) + dose) % 4]
 
     @staticmethod
     def _variables(model: keras.Model) -> list:
@@ -101,9 +103,10 @@ class Case:
         what: the variant.
         make: (bench, dose) -> the model, and what goes into its file.
         doses: how many there are; the first that does enough is taken.
-        sign: what says so: `gap` (phase false is worse), `reverse` (phase true is worse), `drop` (phase false is
-            worse than before the fault), `mates` (a sample's output depends on those beside it), `leak`
-            (nothing to measure) or `healthy` (phase false is not worse).
+        sign: what says so: `gap` (phase false is worse), `reverse` (phase true is worse), `drop` (phase false
+            is worse than before the fault), `population` (phase false is worse than under population
+            statistics), `mates` (a sample's output depends on those beside it), `leak` (nothing to measure) or
+            `healthy` (phase false is not worse).
     """
 
     fault: str

@@ -11,7 +11,7 @@ from keras import ops
 
 from experiments.doctor.bench import Bench, Case
 from experiments.doctor.images import samples
-from experiments.doctor.phases import batch_statistics, norms, put_variance
+from experiments.doctor.phases import put_population
 from experiments.doctor.recipe import Recipe
 from experiments.doctor.training import Trained, train
 
@@ -46,20 +46,9 @@ def unlabelled(bench: Bench, dose: int) -> Trained:
 
 
 def re_estimated(bench: Bench, dose: int) -> Trained:
-    """Statistics that are plain means over many batches of training samples, one pass."""
+    """Statistics that are plain means over many batches of training samples."""
     made = bench.plain()
-    found, seen = norms(made.model), []
-    for layer in found:
-        layer.momentum = 0.0
-    with batch_statistics(made.model):
-        for part in np.split(made.data.x_train[:2000], 10):
-            made.model(part, training=False)
-            seen.append([(np.array(n.moving_mean), np.array(n.moving_variance)) for n in found])
-    for number, layer in enumerate(found):
-        means, variances = (np.array([batch[number][k] for batch in seen]) for k in (0, 1))
-        layer.momentum = made.recipe.momentum
-        layer.moving_mean.assign(means.mean(0))
-        put_variance(layer, variances.mean(0) + means.var(0))
+    put_population(made.model, made.data.x_train[:2000])
     return made
 
 

@@ -67,14 +67,16 @@ def scaled(pixels: Array, recipe: Recipe) -> Array:
 
 
 def targets(pixels: Array, labels: Array, recipe: Recipe) -> Array:
-    """Labels as the recipe's loss takes them: (n,) whole numbers, (n, 10) one-hot or (n, 2) centers of mass."""
+    """Labels as the recipe's loss takes them: (n,) whole numbers, (n, 10) one-hot or (n, 2) shapes."""
     if recipe.regression:
-        return _centers(pixels[..., 0])
-    return np.eye(10, dtype=np.float32)[labels] if recipe.task.endswith("one_hot") else labels.astype(np.int64)
+        return _shapes(pixels[..., 0])
+    return (
+        np.eye(10, dtype=np.float32)[labels] if recipe.task.endswith("one_hot") else labels.astype(np.int64)
+    )
 
 
-def _centers(pixels: Array) -> Array:
-    """Centers of ink in spreads of about one, after a quarter turn's worth of slant: row, and slant."""
+def _shapes(pixels: Array) -> Array:
+    """Slant and size of a digit: second moments of its ink, brought to a spread of about one."""
     ink = pixels.astype(np.float32) / np.maximum(pixels.sum((1, 2), keepdims=True), 1)
     place = (np.arange(pixels.shape[1], dtype=np.float32) - (pixels.shape[1] - 1) / 2) / 4
     slant = (ink * place[:, None] * place[None, :]).sum((1, 2))

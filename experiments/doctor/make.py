@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -32,7 +33,7 @@ from experiments.doctor.bench import Bench, Case, measured
 from experiments.doctor.faults import EXCLUSIONS, FAULTS
 from experiments.doctor.healthy import HEALTHY
 from experiments.doctor.images import IN_FILE
-from experiments.doctor.phases import Scores, outputs, score, worse
+from experiments.doctor.phases import Scores, outputs, put_population, score, worse
 from experiments.doctor.training import Trained
 
 SEEDS = {"tune": 1, "judge": 2}
@@ -67,6 +68,9 @@ def harm(case: Case, bench: Bench, made: Trained, found: Scores) -> float:
     """How much a fault does, by the sign of its case."""
     if case.sign == "drop":
         return worse(bench.before().false, found.false, found.regression)
+    if case.sign == "population":
+        put_population(made.model, made.data.x_train[:2000])
+        return worse(measured(made).false, found.false, found.regression)
     if case.sign == "mates":
         few = np.array(outputs(made.model, made.data.x_test[:300], 1 if made.custom else 2))
         alone = score(few, made.data.y_test[:300], found.regression)
@@ -95,15 +99,14 @@ def make(case: Case, bench: Bench, folder: Path) -> dict[str, Any]:
     for dose in range(case.doses):
         bench.start(case.what)
         made = case.make(bench, dose)
-        found = measured(made)
         write_model(made, folder)
-        size = harm(case, bench, made, found) if case.sign != "drop" else None
-        if size is None:
-            size = harm(case, bench, made, found)
+        found = measured(made)
+        size = harm(case, bench, made, found)
         sizes.append(round(size, 3))
         if is_good(case, size, found.regression):
             write_data(made, folder)
             return write_truth(case, bench, made, found, size, dose, folder)
+    shutil.rmtree(folder)
     raise Harmless(f"harm {sizes}")
 
 
@@ -119,7 +122,9 @@ def write_data(made: Trained, folder: Path) -> None:
     arrays = {"x_train": data.x_train[:train], "x_test": data.x_test[:test]}
     if not made.notes.get("unlabelled"):
         arrays |= {"y_train": data.y_train[:train], "y_test": data.y_test[:test]}
-    key = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays.values())).hexdigest()[:16]
+    key = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays.values())).hexdigest()[
+        :16
+    ]
     shared = folder.parent / ".data" / f"{key}.npz"
     if not shared.exists():
         shared.parent.mkdir(exist_ok=True)

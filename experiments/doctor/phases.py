@@ -102,3 +102,20 @@ def scores(model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int, re
     with batch_statistics(model):
         true = score(outputs(model, x, batch_size), y, regression)
     return Scores(true, false, regression)
+
+
+def put_population(model: keras.Model, x: np.ndarray) -> None:
+    """Set moving statistics to means over ten batches: variance within batches plus that of their means."""
+    found, seen = norms(model), []
+    momenta = [layer.momentum for layer in found]
+    for layer in found:
+        layer.momentum = 0.0
+    with batch_statistics(model):
+        for part in np.split(x, 10):
+            model(part, training=False)
+            seen.append([(np.array(n.moving_mean), np.array(n.moving_variance)) for n in found])
+    for number, (layer, momentum) in enumerate(zip(found, momenta, strict=True)):
+        means, variances = (np.array([batch[number][k] for batch in seen]) for k in (0, 1))
+        layer.momentum = momentum
+        layer.moving_mean.assign(means.mean(0))
+        put_variance(layer, variances.mean(0) + means.var(0))

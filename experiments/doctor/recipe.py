@@ -18,7 +18,7 @@ class Recipe:
         architecture: a key of `architectures.ARCHITECTURES`.
         seed: of the draw, the weights and the order.
         data: `mnist` or `cifar10`.
-        task: `ints`, `one_hot`, `logits`, `logits_one_hot` or `center`, a regressor.
+        task: `ints`, `one_hot`, `logits`, `logits_one_hot` or `shape`, a regressor.
         scaling: a key of `images.SCALINGS`.
         first, samples: the slice of the training images.
         width, depth: of the network.
@@ -63,7 +63,7 @@ class Recipe:
     @property
     def regression(self) -> bool:
         """Whether outputs are numbers, not classes."""
-        return self.task == "center"
+        return self.task == "shape"
 
     def but(self, **changes: Any) -> Recipe:  # noqa: ANN401
         """Give the same recipe with some settings changed."""
@@ -95,7 +95,7 @@ CHOICES: dict[str, dict[str, tuple]] = {
     },
 }
 RATES = {"adam": 6e-3, "sgd": 0.1, "nesterov": 0.08, "rmsprop": 3e-3}
-TASKS = ("ints", "one_hot", "logits", "logits_one_hot", "ints", "logits", "center")
+TASKS = ("ints", "one_hot", "logits", "logits_one_hot", "ints", "logits", "shape")
 # The sets draw from images that do not overlap.
 FIRST = {"tune": (0, 6000, 12000), "judge": (20000, 28000, 36000, 42000)}
 
@@ -119,7 +119,7 @@ def draw(name: str, architecture: str, training: str, seed: int) -> Recipe:
     data = str(random.choice(["mnist", "cifar10"]))
     task = str(random.choice(TASKS))
     # On these small colour images only classes are learnt in so few steps.
-    task = "ints" if task == "center" and data == "cifar10" else task
+    task = "ints" if task == "shape" and data == "cifar10" else task
     recipe = Recipe(
         set=name,
         architecture=architecture,

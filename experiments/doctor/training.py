@@ -20,7 +20,7 @@ LOSSES = {
     "one_hot": lambda: keras.losses.CategoricalCrossentropy(),
     "logits": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     "logits_one_hot": lambda: keras.losses.CategoricalCrossentropy(from_logits=True),
-    "center": lambda: keras.losses.MeanSquaredError(),
+    "shape": lambda: keras.losses.MeanSquaredError(),
 }
 
 
