@@ -146,7 +146,8 @@ def _stalled(value: np.ndarray, start: float, decay: float) -> np.ndarray:
 
 def weights_averaged(bench: Bench, dose: int) -> Trained:
     """The mean of the weights of the last steps, beside the statistics of the last weights."""
-    recipe = _warm(bench.recipe("averaged", dose), (1.0, 2.0, 4.0, 6.0)[dose]).but(momentum=0.9)
+    recipe = _warm(bench.recipe("averaged", dose), *((1, 0.01), (2, 0.01), (2, 0.02), (4, 0.02))[dose])
+    recipe = recipe.but(momentum=0.9)
     keep = Snapshots(recipe.steps, 5, share=0.7)
     made = train(recipe, callbacks=[keep])
     slow = bench.random.random() < 0.5
@@ -156,10 +157,10 @@ def weights_averaged(bench: Bench, dose: int) -> Trained:
     return made
 
 
-def _warm(recipe: Recipe, factor: float) -> Recipe:
-    """A constant rate, with a weight decay that keeps weights small and their directions moving."""
+def _warm(recipe: Recipe, factor: float, decay: float) -> Recipe:
+    """A constant rate, with a share of the weights lost per step: it keeps their directions moving."""
     rate = recipe.rate * factor
-    return recipe.but(schedule="constant", rate=rate, weight_decay=0.01 / rate)
+    return recipe.but(schedule="constant", rate=rate, weight_decay=decay / rate if decay else None)
 
 
 def _average(values: list[np.ndarray], decay: float | None) -> np.ndarray:
@@ -182,9 +183,8 @@ def not_arrived(bench: Bench, dose: int) -> Trained:
 def hot(bench: Bench, dose: int) -> Trained:
     """A learning rate far too high to the very end."""
     recipe = bench.recipe("hot", dose)
-    factor = (3.0, 2.0, 5.0, 4.0, 8.0)[dose]
-    hot = recipe.but(schedule="constant", rate=recipe.rate * factor, momentum=0.99, steps=360)
-    return train(_warm(recipe, factor).but(momentum=0.99, steps=360) if dose % 2 else hot)
+    doses = ((3.0, 0.0), (2.0, 0.002), (2.0, 0.005), (3.0, 0.01), (6.0, 0.0))
+    return train(_warm(recipe, *doses[dose]).but(momentum=0.99, steps=360))
 
 
 def trained_with_phase_false(bench: Bench, dose: int) -> Trained:
