@@ -91,7 +91,7 @@ class Bench:
         return [*model.variables, *model.optimizer.variables]
 
 
-Maker = Callable[[Bench, int], Trained | None]
+Maker = Callable[[Bench, int], Trained]
 
 
 @dataclass(frozen=True)

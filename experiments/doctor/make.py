@@ -129,7 +129,7 @@ def write_data(made: Trained, folder: Path) -> None:
     if not shared.exists():
         shared.parent.mkdir(exist_ok=True)
         part = shared.with_name(f"{key}.{os.getpid()}.npz")
-        np.savez(part, **arrays)
+        np.savez(part, **arrays)  # type: ignore[arg-type]
         part.replace(shared)
     (folder / "data.npz").unlink(missing_ok=True)
     (folder / "data.npz").hardlink_to(shared)

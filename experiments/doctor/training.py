@@ -26,12 +26,19 @@ LOSSES = {
 
 @dataclass
 class Trained:
-    """A trained model, and the samples that go into its data file."""
+    """A trained model, and the samples that go into its data file.
+
+    Attributes:
+        recipe: what it was trained by.
+        model: compiled with its optimizer, unless the fault says otherwise.
+        data: the samples, of which the file gets the first.
+        custom: `module:class` that loading it needs.
+        notes: what a fault drew: calls, layers, a value.
+    """
 
     recipe: Recipe
     model: keras.Model
     data: Samples
-    snapshots: list[list[np.ndarray]] = field(default_factory=list)
     custom: str | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -70,7 +77,8 @@ class Snapshots(keras.callbacks.Callback):
 
     def __init__(self, steps: int, every: int, share: float = 0.5) -> None:
         super().__init__()
-        self.first, self.every, self.kept = int(steps * (1 - share)), every, []
+        self.first, self.every = int(steps * (1 - share)), every
+        self.kept: list[list[np.ndarray]] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ANN401
         """Keep a copy when its time has come."""
@@ -100,7 +108,9 @@ def train(
     model = build(recipe) if model is None else model
     compile_model(model, recipe)
     stream = feed(recipe, data, shuffle, augment)
-    model.fit(stream, steps_per_epoch=recipe.steps, epochs=1, verbose=0, callbacks=list(callbacks))
+    model.fit(
+        stream, steps_per_epoch=recipe.steps, epochs=1, verbose=0, shuffle=False, callbacks=list(callbacks)
+    )
     return Trained(recipe, model, data)
 
 
