@@ -120,7 +120,7 @@ def draw(name: str, architecture: str, training: str, seed: int) -> Recipe:
     task = str(random.choice(TASKS))
     # On these small colour images only classes are learnt in so few steps.
     task = "ints" if task == "shape" and data == "cifar10" else task
-    recipe = Recipe(
+    return Recipe(
         set=name,
         architecture=architecture,
         seed=seed,
@@ -128,7 +128,7 @@ def draw(name: str, architecture: str, training: str, seed: int) -> Recipe:
         task=task,
         first=int(random.choice(FIRST[name])),
         rate=RATES[drawn["optimizer"]],
-        dropout=0.3 if architecture == "dropout" else 0.0,
+        # A regressor is not healthy under more: dropout changes the variances that it was trained with.
+        dropout=(0.1 if task == "shape" else 0.2) if architecture == "dropout" else 0.0,
         **drawn,
     )
-    return recipe

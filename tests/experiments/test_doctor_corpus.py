@@ -1,4 +1,4 @@
-"""The corpus: networks that build, scores against plain arithmetic, and faults that do what their names say."""
+"""The corpus: networks that build, scores against arithmetic, and faults that do what their names say."""
 
 import json
 
