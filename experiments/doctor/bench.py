@@ -23,10 +23,11 @@ class Bench:
         set_name: `tune` or `judge`.
         architecture: a key of `architectures.ARCHITECTURES`.
         seed: 0, 1, ...
+        raw: train the plain one on pixels from 0 to 255, far from what statistics start at.
     """
 
-    def __init__(self, set_name: str, architecture: str, seed: int) -> None:
-        self.set, self.architecture, self.seed = set_name, architecture, seed
+    def __init__(self, set_name: str, architecture: str, seed: int, raw: bool = False) -> None:
+        self.set, self.architecture, self.seed, self.raw = set_name, architecture, seed, raw
         self.random = recipes.generator(set_name, architecture, seed)
         self._plain: Trained | None = None
         self._values: list[np.ndarray] = []
@@ -45,7 +46,8 @@ class Bench:
     def plain(self) -> Trained:
         """A copy of the plain training as it was at its end, to be changed at will."""
         if self._plain is None:
-            self._plain = train(self.recipe("plain"))
+            recipe = self.recipe("plain")
+            self._plain = train(recipe.but(scaling="raw") if self.raw else recipe)
             self._values = [np.array(v) for v in self._variables(self._plain.model)]
         model = self._plain.model
         for variable, value in zip(self._variables(model), self._values, strict=True):
@@ -70,19 +72,13 @@ class Bench:
         """A wrong scaling of the plain training's images: its name, and the change from the right one."""
         made = self.plain()
         low, high = float(made.data.x_train.min()), float(made.data.x_train.max())
-        if made.recipe.scaling == "standardized":
-            kinds: list[tuple[str, Change]] = [
-                ("not_standardized", lambda x: (x - low) / (high - low)),
-                ("raw", lambda x: (x - low) / (high - low) * 255),
-                ("inverted", lambda x: high + low - x),
-            ]
-        else:
-            kinds = [
-                ("raw", lambda x: (x - low) / (high - low) * 255),
-                ("signed" if low == 0 else "unit", lambda x: x * 2 - 1 if low == 0 else (x + 1) / 2),
-                ("inverted", lambda x: high + low - x),
-            ]
-        kinds.append(("bgr", lambda x: x[..., ::-1]) if made.recipe.data == "cifar10" else kinds[2])
+        unit = ("unit", lambda x: (x - low) / (high - low))
+        raw = ("raw", lambda x: (x - low) / (high - low) * 255)
+        inverted = ("inverted", lambda x: high + low - x)
+        kinds: list[tuple[str, Change]] = [inverted]
+        kinds += [unit] if low != 0 or high > 1 else [("signed", lambda x: x * 2 - 1)]
+        kinds += [raw] if high <= 1 or low != 0 else [("signed", lambda x: x / 127.5 - 1)]
+        kinds.append(("bgr", lambda x: x[..., ::-1]) if made.recipe.data == "cifar10" else inverted)
         first = recipes.generator(self.set, self.architecture, self.seed, "scaling").integers(4)
         return kinds[(int(first) + dose) % 4]
 

@@ -50,7 +50,8 @@ def not_arrived(bench: Bench, dose: int) -> Trained:
     """An average too slow for the steps that were made."""
     recipe = bench.recipe("not_arrived", dose)
     slow = bench.random.random() < 0.5
-    steps = (60, 40, 25)[dose] if slow else recipe.steps * 2 // (2 + dose)
+    steps = (60, 40, 60)[dose] if slow else recipe.steps * 2 // (2 + dose)
+    recipe = recipe.but(scaling="raw") if dose == 2 else recipe
     return train(recipe.but(momentum=0.99 if slow else 0.999, steps=steps))
 
 
