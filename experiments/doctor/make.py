@@ -81,15 +81,17 @@ def harm(case: Case, bench: Bench, made: Trained, found: Scores) -> float:
 
 
 def _gap(found: Scores) -> float:
-    """Phase true must be a number: what diverged in training is bad in both phases."""
-    return found.gap if math.isfinite(found.true) else 0.0
+    """No number, and so never good, where training diverged: that is bad in both phases."""
+    return found.gap if math.isfinite(found.true) else math.nan
 
 
-def is_good(case: Case, size: float, regression: bool) -> bool:
-    """Whether a fault did enough, or a healthy model has no gap worth the name."""
+def is_good(case: Case, size: float, found: Scores) -> bool:
+    """Whether a fault did enough, or a healthy model has learnt something and has no gap worth the name."""
     if case.sign == "leak":
         return True
-    return size <= (0.05 if regression else 0.01) if case.fault == "none" else size >= ENOUGH[regression]
+    if case.fault != "none":
+        return size >= ENOUGH[found.regression]
+    return size <= 0.05 if found.regression else size <= 0.01 and found.true > 0.2
 
 
 def make(case: Case, bench: Bench, folder: Path) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def make(case: Case, bench: Bench, folder: Path) -> dict[str, Any]:
         found = measured(made)
         size = harm(case, bench, made, found)
         sizes.append(round(size, 3))
-        if is_good(case, size, found.regression):
+        if is_good(case, size, found):
             write_data(made, folder)
             return write_truth(case, bench, made, found, size, dose, folder)
     shutil.rmtree(folder)
