@@ -101,8 +101,8 @@ class Case:
         doses: how many there are; the first that does enough is taken.
         sign: what says so: `gap` (phase false is worse), `reverse` (phase true is worse), `drop` (phase false
             is worse than before the fault), `population` (phase false is worse than under population
-            statistics), `mates` (a sample's output depends on those beside it), `leak` (nothing to measure)
-            or `healthy` (phase false is not worse).
+            statistics), `mates` (a sample's output depends on those beside it), `leak` (so it does
+            where the call is not told its phase) or `healthy` (phase false is not worse).
     """
 
     fault: str

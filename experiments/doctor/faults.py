@@ -19,15 +19,18 @@ FAULTS: tuple[Case, ...] = (
     Case("weights_averaged", "averaged", during.weights_averaged, 4),
     Case("hot", "high_rate", during.hot, 5),
     Case("trained_with_phase_false", "start_statistics", during.trained_with_phase_false, 4, "reverse"),
-    Case("tiny_batch", "one_or_two", during.tiny_batch, 4),
+    Case("tiny_batch", "one_image", during.tiny_batch, 4),
     Case("momentum_reversed", "last_batch", during.momentum_reversed, 4, "population"),
-    Case("two_sources", "two_passes", during.two_sources, 3),
-    Case("dropout_shift", "before_norm", during.dropout_shift, 3),
-    Case("unshuffled", "by_class", during.unshuffled, 3),
+    Case("two_sources", "two_passes", during.two_sources, 4),
+    Case("dropout_shift", "before_norm", during.dropout_shift, 4),
+    Case("unshuffled", "by_class", during.unshuffled, 4),
     Case("batch_statistics_at_inference", "always_batch", during.batch_at_inference, 1, "mates"),
     Case("batch_statistics_at_inference", "resizing", during.leaked_phase, 1, "leak"),
 )
 EXCLUSIONS = {
     ("never_updated", "renorm"): "renormalization that never updates is no normalization in either phase",
     ("batch_statistics_at_inference", "renorm"): "the class for it does not renormalize",
+    ("tiny_batch", "dense"): "of one sample there is no variance, and of two phase true is the worse by .1",
+    ("tiny_batch", "nested"): "the same, for its dense layer",
+    ("dropout_shift", "dense"): "phase false stays as good: .00 of accuracy, and the better RMSE",
 }

@@ -73,6 +73,9 @@ def harm(case: Case, bench: Bench, made: Trained, found: Scores) -> float:
     if case.sign == "population":
         put_population(made.model, made.data.x_train[:2000])
         return worse(measured(made).false, found.false, found.regression)
+    if case.sign == "leak":
+        pairs = outputs(made.model, made.data.x_test[:300], 2, training=None)
+        return worse(found.false, score(pairs, made.data.y_test[:300], found.regression), found.regression)
     if case.sign == "mates":
         few = np.array(outputs(made.model, made.data.x_test[:300], 1 if made.custom else 2))
         alone = score(few, made.data.y_test[:300], found.regression)
@@ -87,8 +90,6 @@ def _gap(found: Scores) -> float:
 
 def is_good(case: Case, size: float, found: Scores) -> bool:
     """Whether a fault did enough, or a healthy model has learnt something and has no gap worth the name."""
-    if case.sign == "leak":
-        return True
     if case.fault != "none":
         return size >= ENOUGH[found.regression]
     return size <= 0.05 if found.regression else size <= 0.01 and found.true > 0.2

@@ -76,12 +76,19 @@ def _as_in_training(call: Any) -> Any:  # noqa: ANN401
     return in_training
 
 
-def outputs(model: keras.Model, x: np.ndarray, batch_size: int) -> np.ndarray:
-    """Give outputs in inference, in whole batches; the samples of a last part of a batch are left out."""
+def outputs(model: keras.Model, x: np.ndarray, batch_size: int, training: bool | None = False) -> np.ndarray:
+    """Give outputs in inference, in whole batches; the samples of a last part of a batch are left out.
+
+    Args:
+        model: any built one.
+        x: inputs.
+        batch_size: of each call.
+        training: as the call is told; None says nothing.
+    """
     count = len(x) // batch_size
 
     def call(part: Any) -> Any:  # noqa: ANN401
-        return model(part, training=False)
+        return model(part, training=training)
 
     run = tf.function(call) if count > 40 else call
     parts = x[: count * batch_size].reshape(count, batch_size, *x.shape[1:])
