@@ -35,15 +35,15 @@ def at_start(chart: Chart, found: Findings) -> Iterator[Suspect]:
     said = f"{len(found.at_start)} of {len(layers)} layers hold mean 0 and variance 1, exactly"
     yield from _lived_with(chart, said)
     if len(found.at_start) < len(layers):
-        yield Suspect("not_restored", 2 * FACT, (said, "the others hold statistics of data"))
-        yield Suspect("never_updated", FACT / 2, (said,))
+        yield Suspect("not_restored", 8 * FACT, (said, "the others hold statistics of data"))
+        yield Suspect("never_updated", 2 * FACT, (said,))
         return
     steps = chart.facts.get("iterations") or 0
     note = (
         f"the optimizer has made {steps:,} steps" if steps else "no optimizer that has made a step is there"
     )
-    yield Suspect("never_updated", FACT * (2 if steps else 1), (said, note))
-    yield Suspect("not_restored", FACT * (1 if steps else 2), (said, note))
+    yield Suspect("never_updated", FACT * (8 if steps else 4), (said, note))
+    yield Suspect("not_restored", FACT * (4 if steps else 8), (said, note))
 
 
 def _lived_with(chart: Chart, said: str) -> Iterator[Suspect]:
@@ -53,7 +53,7 @@ def _lived_with(chart: Chart, said: str) -> Iterator[Suspect]:
     batch, moving = chart.with_batch(chart.train), chart.under(chart.train, chart.moving)
     if harm(batch, moving, chart.size).matters:
         compared = f"RMSE is {moving.rmse:.3g} with moving statistics, {batch.rmse:.3g} with batch statistics"
-        yield Suspect("trained_with_phase_false", 10 * FACT, (said, compared))
+        yield Suspect("trained_with_phase_false", 40 * FACT, (said, compared))
 
 
 def half_precision(chart: Chart, found: Findings) -> Iterator[Suspect]:

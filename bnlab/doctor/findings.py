@@ -12,6 +12,7 @@ import numpy as np
 
 from bnlab.doctor.chart import Chart, concatenated
 from bnlab.doctor.subject import Layers, length, take
+from bnlab.doctor.suspect import odds
 from bnlab.science.mixtures import apart, squares
 from bnlab.science.moments import Moments
 from bnlab.science.tape import START_MEAN, START_VARIANCE
@@ -69,6 +70,11 @@ class Findings:
     test_distance: float
     test_noise: float
     calls_apart: float
+
+    def odds(self, explained: float) -> float:
+        """Give the odds of a hypothesis that explains a share of the distance, of which sampling makes some."""
+        sampled = min(self.noise / self.distance, 0.5) if self.distance > 0 else 0.0
+        return odds(explained / (1 - sampled))
 
 
 def examine_signs(chart: Chart) -> Findings:

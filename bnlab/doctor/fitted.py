@@ -7,22 +7,23 @@ from collections.abc import Iterator
 import numpy as np
 
 from bnlab.doctor.chart import Chart
+from bnlab.doctor.drift import drift
 from bnlab.doctor.findings import Findings, distance_of
 from bnlab.doctor.groups import homogeneous
 from bnlab.doctor.harm import harm
 from bnlab.doctor.inputs import changed, dummies, other_sources, restored
 from bnlab.doctor.mending import with_epsilon
 from bnlab.doctor.parts import start
-from bnlab.doctor.suspect import FACT, MOST, NEARER, PLAIN, Suspect, odds
-from bnlab.science.mixtures import fit
+from bnlab.doctor.suspect import FACT, MOST, NEARER, PLAIN, Suspect
+from bnlab.science.mixtures import fit, mixed
 
 EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 # A smaller share of something else does not open a gap that matters.
 _LEAST = 0.005
 # Shares are fitted in steps of this size.
 _GRID = 0.02
-# A distance that weights do not go within the memory of an average.
-_FAR = 0.3
+# As many times further than estimated weights do not move.
+_FAR = 5.0
 # An average that keeps no more than this is one of a few batches.
 _FORGETFUL = 0.5
 
@@ -33,12 +34,14 @@ def not_arrived(chart: Chart, found: Findings) -> Iterator[Suspect]:
         return
     share, explained = fit(chart.moving, chart.fed, start(chart), chart.subject.epsilons)
     said = [f"{share:.2g} of the start, in all layers, explains {explained:.0%} of the distance"]
-    strength = odds(explained) * (share > _LEAST)
+    strength = found.odds(explained) * (share > _LEAST)
     if steps := chart.facts.get("iterations"):
+        # A file that was trained in several runs counts the steps of the last.
         decay = float(np.median([layer.momentum for layer in chart.subject.named.values()]))
         held = decay**steps
-        said.append(f"{decay:g}^{steps} = {held:.2g} of it must be left after the file's {steps:,} steps")
-        strength *= 3 if abs(np.log((share + 1e-3) / (held + 1e-3))) < 0.5 else 0.5
+        told = 1 - distance_of(chart, mixed(chart.fed, start(chart), held)) / found.distance
+        said.append(f"{decay:g}^{steps} = {held:.2g} of it must be left, which explains {told:.0%}")
+        strength = max(strength * 0.5, 3 * found.odds(told) * (held > _LEAST))
     yield Suspect("not_arrived", strength, tuple(said))
 
 
@@ -48,7 +51,7 @@ def dummy_pass(chart: Chart, found: Findings) -> Iterator[Suspect]:
         share, explained = fit(chart.moving, chart.fed, other, chart.subject.epsilons)
         said = f"{share:.2g} of what a batch of {name} gives explains {explained:.0%} of the distance"
         half = _is_half(chart, share)
-        yield Suspect("dummy_pass", odds(explained) * (share > _LEAST) * (0.3 if half else 1), (said,))
+        yield Suspect("dummy_pass", found.odds(explained) * (share > _LEAST) * (0.3 if half else 1), (said,))
 
 
 def two_sources(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -58,7 +61,9 @@ def two_sources(chart: Chart, found: Findings) -> Iterator[Suspect]:
         if _is_half(chart, share):
             said = f"{share:.2g} of what a batch of {name} gives explains {explained:.0%} of the distance"
             yield Suspect(
-                "two_sources", odds(explained), (said, "an average over two kinds in turn has half of each")
+                "two_sources",
+                found.odds(explained),
+                (said, "an average over two kinds in turn has half of each"),
             )
 
 
@@ -77,7 +82,7 @@ def grouped(chart: Chart, found: Findings) -> Iterator[Suspect]:
         most = int(group.weights.argmax())
         last = f"the largest weight, {group.weights[most]:.2g}, has {group.by} {group.names[most]}"
         name = "two_sources" if group.by == "kind" else "unshuffled"
-        yield Suspect(name, odds(group.explained), (said, last))
+        yield Suspect(name, found.odds(group.explained), (said, last))
 
 
 def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -88,7 +93,7 @@ def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
     ):
         return
     said = [f"with {best.name}, training samples fit: {best.explained:.0%} of the distance goes"]
-    strength, harms = 2 * odds(best.explained), False
+    strength, harms = 2 * found.odds(best.explained), False
     if chart.scorer(chart.train).labelled and best.explained > 0.5:
         gain = changed(chart, chart.train, best, chart.moving)
         if gain.matters:
@@ -136,7 +141,7 @@ def stochastic(chart: Chart, found: Findings) -> Iterator[Suspect]:
             f"with dropout and augmentation layers on, moving statistics lie {found.distance:.2g} from the "
             f"population; with them off, {off:.2g}"
         )
-        yield Suspect("dropout_shift", odds(1 - found.distance / off), (said,))
+        yield Suspect("dropout_shift", found.odds(1 - found.distance / off), (said,))
 
 
 def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -169,17 +174,16 @@ def _made_with(chart: Chart, found: Findings, epsilon: float) -> float:
 def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """Statistics of other weights than these: nothing else explains them.
 
-    Weights that still move have been near these for as long as the average remembers. An average of weights
-    is none that training ever saw.
+    Weights that still moved when training ended have been near these for as long as the average remembers;
+    weights that were averaged or changed since may be anywhere.
     """
     times = found.distance / max(found.noise, 1e-12)
-    said = (
-        f"moving statistics lie {found.distance:.2g} from the population, {times:.3g} times what sampling explains",
-        f"mean log ratio of their variances to the population's: {found.log_variance:+.2g}",
-    )
-    far = found.distance > _FAR
-    yield Suspect("hot", PLAIN * (0.7 if far else 1), said)
-    yield Suspect("weights_changed", PLAIN * (1 if far else 0.7), said)
+    said = f"moving statistics lie {found.distance:.2g} from the population, {times:.3g} times what sampling explains"
+    moved = drift(chart)
+    than = f"weights that move by {moved.by} make about {moved.distance:.2g}"
+    far = found.distance > _FAR * moved.distance
+    yield Suspect("hot", PLAIN * (0.4 if far else 1), (said, than))
+    yield Suspect("weights_changed", PLAIN * (1 if far else 0.4), (said, than))
 
 
 FITS = (

@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 PLAIN, MOST, FACT = 1.0, 30.0, 100.0
 """Odds of weights that moved; most that a fit can have; of a fact."""
 COINCIDENCE = 4.0

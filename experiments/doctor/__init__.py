@@ -1,1 +1,1 @@
-"""How good the doctor is: models of plain Keras training, sick and healthy, and its verdicts."""
+"""Models with known faults, trained with plain Keras: what the doctor's diagnoses are measured on."""
