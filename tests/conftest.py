@@ -1,5 +1,6 @@
 """What many tests share: one TensorFlow set-up, and one tiny sweep run through the whole line."""
 
+import gc
 import os
 import shutil
 import sys
@@ -13,6 +14,9 @@ import pytest
 from bnlab.data import Images
 from bnlab.records import Trial
 from bnlab.store import Folder
+
+# Importing and tracing make objects that stay, by the hundred thousand; Keras collects by itself.
+gc.set_threshold(100_000, 10, 10)
 
 TINY = [
     "data.download=false",
@@ -79,6 +83,13 @@ def _one_thread():
     from bnlab import machine
 
     machine.configure("cpu", threads=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _settled(_one_thread):
+    """What a file finds loaded stays: the collector need not look through MLflow with every model built."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

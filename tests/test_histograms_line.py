@@ -28,6 +28,7 @@ def counted(tiny_sweep, tmp_path_factory, run_line, tiny):
     shutil.copytree(tiny_sweep / "runs" / "trials", folder / "runs" / "trials")
     trained = checkpoints(folder)
     arguments = ["-m", "name=counted", "norm=batch,group", "measure.histograms=true", "report.pdf=false"]
+    arguments.append("measure.explain=false")
     assert run_line(folder, *arguments, *tiny) == 0
     assert checkpoints(folder) == trained
     return folder, lambda *more: run_line(folder, *arguments, *tiny, *more)

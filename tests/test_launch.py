@@ -124,7 +124,7 @@ def test_a_failed_trial_is_not_launched_again(jobs, complete):
 def test_a_killed_worker_loses_nothing(tmp_path, run_line, tiny, capsys):
     """The line itself: joblib's workers, one of them killed with -9 while it trains."""
     common = ["-m", *(one for one in tiny if "samples" not in one), "train.samples=6400", "report.pdf=false"]
-    common += ["name=killed", "seed=0,1,2"]
+    common += ["name=killed", "seed=0,1,2", "measure.explain=false"]
     joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     victims = []
 
@@ -185,7 +185,7 @@ sys.exit(sweep.run(sys.argv[1:]))
 def test_two_sweeps_at_once_train_their_common_trial_once(tmp_path, tiny):
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     environment.pop("BNLAB_DATA", None)
-    command = [sys.executable, "-c", ONE_PROCESS, "report.pdf=false", *tiny]
+    command = [sys.executable, "-c", ONE_PROCESS, "report.pdf=false", "measure.explain=false", *tiny]
     both = [
         subprocess.Popen([*command, f"name={name}", f"decay={decay}"], cwd=tmp_path, env=environment)
         for name, decay in (("one", 0.5), ("two", 0.9))

@@ -15,7 +15,7 @@ LAYERS = [
     {"settings", "records", "files", "stop", "tables"},
     {"store", "data"},
     {"models", "checkpoint", "machine", "kerasfile", "text"},
-    {"plan", "train", "measure", "track", "report", "doctor"},
+    {"plan", "train", "measure", "track", "report"},
     {
         "__main__",
         "compose",

@@ -32,7 +32,7 @@ def notes_of(folder):
 
 def test_damage_is_mended_and_told(tmp_path, run_line, tiny, already_trained, capsys):
     already_trained(tmp_path, "batch")
-    assert run_line(tmp_path, *tiny) == 0
+    assert run_line(tmp_path, "report.pdf=false", *tiny) == 0
     assert notes_of(tmp_path) == ()
     folder = trial_of(tmp_path)
     checkpoints = {p.name: p.read_bytes() for p in folder.path.glob("checkpoints/*.npz")}
@@ -135,6 +135,7 @@ def test_a_checkpoint_of_another_step_or_a_missing_one_is_trained_again(
     already_trained(tmp_path, "batch")
     here = ["report.pdf=false", *tiny]
     assert run_line(tmp_path, *here) == 0
+    here.append("measure.explain=false")
     folder = trial_of(tmp_path)
     whole = {p.name: p.read_bytes() for p in folder.path.glob("checkpoints/*.npz")}
     steps = folder.checkpoints()
@@ -153,5 +154,5 @@ def test_what_others_put_into_a_trial_stays(tmp_path, run_line, tiny, already_tr
     folder = trial_of(tmp_path)
     (folder.path / ".ipynb_checkpoints").mkdir()
     (folder.path / ".readings.csv.123.456").touch()
-    assert run_line(tmp_path, *here, "decay=[0.5,0.9,0.95]") == 0
+    assert run_line(tmp_path, *here, "measure.explain=false", "decay=[0.5,0.9,0.95]") == 0
     assert [path.name for path in folder.path.glob(".*")] == [".ipynb_checkpoints"]

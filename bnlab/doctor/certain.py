@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnlab.doctor.chart import Chart
-from bnlab.doctor.findings import Findings
-from bnlab.doctor.harm import apart_of, better, harm
-from bnlab.doctor.inputs import shifted
-from bnlab.doctor.suspect import FACT, Suspect, some
+from bnlab.doctor.chart import Chart, Split
+from bnlab.doctor.findings import Findings, distance_of
+from bnlab.doctor.harm import better, harm
+from bnlab.doctor.inputs import changed, restored, shifted
+from bnlab.doctor.suspect import FACT, NEARER, Suspect, some
 
 
 def not_finite(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -35,15 +35,15 @@ def at_start(chart: Chart, found: Findings) -> Iterator[Suspect]:
     said = f"{len(found.at_start)} of {len(layers)} layers hold mean 0 and variance 1, exactly"
     yield from _lived_with(chart, said)
     if len(found.at_start) < len(layers):
-        yield Suspect("not_restored", 2 * FACT, (said, "the others hold statistics of data"))
-        yield Suspect("never_updated", FACT / 2, (said,))
+        yield Suspect("not_restored", 8 * FACT, (said, "the others hold statistics of data"))
+        yield Suspect("never_updated", 2 * FACT, (said,))
         return
     steps = chart.facts.get("iterations") or 0
     note = (
         f"the optimizer has made {steps:,} steps" if steps else "no optimizer that has made a step is there"
     )
-    yield Suspect("never_updated", FACT * (2 if steps else 1), (said, note))
-    yield Suspect("not_restored", FACT * (1 if steps else 2), (said, note))
+    yield Suspect("never_updated", FACT * (8 if steps else 4), (said, note))
+    yield Suspect("not_restored", FACT * (4 if steps else 8), (said, note))
 
 
 def _lived_with(chart: Chart, said: str) -> Iterator[Suspect]:
@@ -53,7 +53,7 @@ def _lived_with(chart: Chart, said: str) -> Iterator[Suspect]:
     batch, moving = chart.with_batch(chart.train), chart.under(chart.train, chart.moving)
     if harm(batch, moving, chart.size).matters:
         compared = f"RMSE is {moving.rmse:.3g} with moving statistics, {batch.rmse:.3g} with batch statistics"
-        yield Suspect("trained_with_phase_false", 3 * FACT, (said, compared))
+        yield Suspect("trained_with_phase_false", 40 * FACT, (said, compared))
 
 
 def half_precision(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -66,9 +66,14 @@ def half_precision(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 def vanished(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """A batch of one has no variance where a sample has one value per channel."""
-    if found.vanished:
+    if not found.vanished:
+        return
+    single = chart.average(chart.subject.moments(chart.x, 1, stochastic=True))
+    nearer = distance_of(chart, single) / found.distance
+    if nearer < NEARER:
         said = f"variances of {some(found.vanished)} have gone to 0, as with batches of one sample"
-        yield Suspect("tiny_batch", FACT, (said,))
+        than = f"statistics of single samples explain {1 - nearer:.0%} of the distance"
+        yield Suspect("tiny_batch", FACT, (said, than))
 
 
 def calls_apart(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -80,17 +85,31 @@ def calls_apart(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 
 def foreign_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
-    """Test inputs that are further from the training data than a batch of it, and do worse for it."""
-    if chart.test is None or found.test_distance < found.one_batch:
+    """Test inputs further off than two batches of training lie apart, that do better once that is taken away."""
+    if chart.test is None or not found.test_distance > 2 * found.one_batch:
         return
     said = f"layers see test samples {found.test_distance:.2g} from training samples"
-    than = f"a batch of training samples lies {found.one_batch:.2g} from them"
-    lost = [better(chart, chart.test, chart.population, chart.of_test)]
-    if chart.scorer(chart.test).labelled:
-        test, train = (chart.under(split, chart.population) for split in (chart.test, chart.train))
-        lost.append(apart_of(test, train))
-    if any(own.matters for own in lost):
-        yield Suspect("preprocessing", FACT, (said, than, *shifted(chart)), harms=True)
+    than = f"two batches of training samples lie {2 * found.one_batch:.2g} apart"
+    if gains := tuple(_better_inputs(chart, chart.test)):
+        # What is wrong on training samples too is not the test inputs' doing.
+        elsewhere = better(chart, chart.train, chart.moving, chart.population).matters
+        strength = FACT / 10 if elsewhere else FACT
+        yield Suspect("preprocessing", strength, (said, than, *shifted(chart), *gains), harms=True)
+
+
+def _better_inputs(chart: Chart, test: Split) -> Iterator[str]:
+    """Say what takes a shift of test inputs away: their own statistics, or a change of them."""
+    own = better(chart, test, chart.population, chart.of_test)
+    if own.matters:
+        yield f"{own.metric} is better by {own.value:.3g} with the test samples' own statistics"
+    if (
+        not chart.scorer(test).labelled
+        or (change := restored(chart, test.x, chart.of_test, chart.population)) is None
+    ):
+        return
+    gain = changed(chart, test, change, chart.population)
+    if gain.matters:
+        yield f"{gain.metric} is better by {gain.value:.3g} with {change.name}"
 
 
 FACTS = (not_finite, leaking, at_start, half_precision, vanished, calls_apart, foreign_inputs)

@@ -248,7 +248,11 @@ def _facts(model: keras.Model) -> dict[str, Any]:
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return {}
-    return {"iterations": int(np.asarray(optimizer.iterations)), "optimizer": optimizer.name}
+    return {
+        "iterations": int(np.asarray(optimizer.iterations)),
+        "optimizer": type(optimizer).__name__,
+        "learning_rate": float(np.asarray(optimizer.learning_rate)),
+    }
 
 
 def _affordable(subject: Subject, x: Structure) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from bnlab.doctor.chart import Chart, concatenated
 from bnlab.doctor.subject import Layers, length, take
+from bnlab.doctor.suspect import odds
 from bnlab.science.mixtures import apart, squares
 from bnlab.science.moments import Moments
 from bnlab.science.tape import START_MEAN, START_VARIANCE
@@ -70,28 +71,48 @@ class Findings:
     test_noise: float
     calls_apart: float
 
+    def odds(self, explained: float) -> float:
+        """Give the odds of a hypothesis that explains a share of the distance, of which sampling makes some."""
+        sampled = min(self.noise / self.distance, 0.5) if self.distance > 0 else 0.0
+        return odds(explained / (1 - sampled))
+
 
 def examine_signs(chart: Chart) -> Findings:
     """Look for every sign."""
     moving, epsilons = chart.moving, chart.subject.epsilons
-    own, true = concatenated(moving), concatenated(chart.fed)
-    spread = np.concatenate([np.full(len(m.mean), epsilons[k]) for k, m in moving.items()])
-    with np.errstate(all="ignore"):
-        logs = np.log((own.variance + spread) / (true.variance + spread))
+    starting = tuple(key for key, own in moving.items() if _is_at_start(own))
+    others = {key: own for key, own in moving.items() if key not in starting}
     return Findings(
-        not_finite=tuple(k for k, m in moving.items() if not (np.isfinite(m.mean) & np.isfinite(m.variance)).all()),
-        at_start=tuple(k for k, m in moving.items() if (m.mean == START_MEAN).all() and (m.variance == START_VARIANCE).all()),
-        vanished=tuple(k for k, m in moving.items() if _has_vanished(m, chart.fed[k], epsilons[k])),
-        half=tuple(k for k, m in moving.items() if _is_half(chart, k, m)),
+        not_finite=tuple(key for key, own in moving.items() if not np.isfinite(own).all()),
+        at_start=starting,
+        vanished=tuple(k for k, own in others.items() if _has_vanished(own, chart.fed[k], epsilons[k])),
+        half=tuple(key for key, own in moving.items() if _is_half(chart, key, own)),
         leaks=tuple(leaks(chart)),
         distance=apart(moving, chart.fed, epsilons),
         noise=_noise(chart),
         one_batch=_one_batch(chart),
-        log_variance=float(np.mean(logs)),
-        test_distance=float("nan") if chart.test is None else apart(chart.of_test, chart.population, epsilons),
+        log_variance=_log_variance(chart),
+        test_distance=_test_distance(chart),
         test_noise=_sample_noise(chart),
         calls_apart=_calls_apart(chart),
-    )  # fmt: skip
+    )
+
+
+def _is_at_start(own: Moments) -> bool:
+    return bool((own.mean == START_MEAN).all() and (own.variance == START_VARIANCE).all())
+
+
+def _log_variance(chart: Chart) -> float:
+    own, true = concatenated(chart.moving), concatenated(chart.fed)
+    added = np.concatenate([np.full(len(m.mean), chart.subject.epsilons[k]) for k, m in chart.moving.items()])
+    with np.errstate(all="ignore"):  # statistics may be anything
+        return float(np.mean(np.log((own.variance + added) / (true.variance + added))))
+
+
+def _test_distance(chart: Chart) -> float:
+    if chart.test is None:
+        return float("nan")
+    return apart(chart.of_test, chart.population, chart.subject.epsilons)
 
 
 def leaks(chart: Chart) -> list[Leak]:
@@ -144,27 +165,22 @@ def _of_average(decay: float) -> float:
 
 def _noise(chart: Chart) -> float:
     """Estimate the distance of a healthy average: the spread of batches over the length of the average."""
-    each = []
-    for key, own in chart.batches.items():
-        rows = [
-            squares(Moments(m, v), chart.means[key], chart.subject.epsilons[key])
-            for m, v in zip(*own, strict=True)
-        ]
-        each.append(np.mean(rows) * _of_average(chart.subject.named[key].momentum))
-    return float(np.mean(each)) + _sample_noise(chart)
+    named = chart.subject.named
+    spread = [own * _of_average(named[key].momentum) for key, own in _of_batches(chart).items()]
+    return float(np.mean(spread)) + _sample_noise(chart)
 
 
 def _one_batch(chart: Chart) -> float:
-    found = [
-        np.mean(
-            [
-                squares(Moments(m, v), chart.means[key], chart.subject.epsilons[key]).mean()
-                for m, v in zip(*own, strict=True)
-            ]
-        )
+    return float(np.mean(list(_of_batches(chart).values())))
+
+
+def _of_batches(chart: Chart) -> dict[str, float]:
+    """Measure how far batches lie from their mean, on average: layer -> squared distance."""
+    epsilons = chart.subject.epsilons
+    return {
+        key: float(np.mean([squares(Moments(*row), chart.means[key], epsilons[key]) for row in zip(*own, strict=True)]))
         for key, own in chart.batches.items()
-    ]
-    return float(np.mean(found))  # fmt: skip
+    }  # fmt: skip
 
 
 def _sample_noise(chart: Chart) -> float:

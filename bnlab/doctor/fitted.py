@@ -7,18 +7,23 @@ from collections.abc import Iterator
 import numpy as np
 
 from bnlab.doctor.chart import Chart
+from bnlab.doctor.drift import drift
 from bnlab.doctor.findings import Findings, distance_of
 from bnlab.doctor.groups import homogeneous
-from bnlab.doctor.harm import Harm, harm
-from bnlab.doctor.inputs import Restored, dummies, restored
+from bnlab.doctor.harm import harm
+from bnlab.doctor.inputs import changed, dummies, other_sources, restored
 from bnlab.doctor.mending import with_epsilon
 from bnlab.doctor.parts import start
-from bnlab.doctor.suspect import FACT, MOST, PLAIN, Suspect, odds
-from bnlab.science.mixtures import fit
+from bnlab.doctor.suspect import FACT, MOST, NEARER, PLAIN, Suspect
+from bnlab.science.mixtures import fit, mixed
 
 EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 # A smaller share of something else does not open a gap that matters.
 _LEAST = 0.005
+# Shares are fitted in steps of this size.
+_GRID = 0.02
+# As many times further than estimated weights do not move.
+_FAR = 5.0
 # An average that keeps no more than this is one of a few batches.
 _FORGETFUL = 0.5
 
@@ -29,12 +34,14 @@ def not_arrived(chart: Chart, found: Findings) -> Iterator[Suspect]:
         return
     share, explained = fit(chart.moving, chart.fed, start(chart), chart.subject.epsilons)
     said = [f"{share:.2g} of the start, in all layers, explains {explained:.0%} of the distance"]
-    strength = odds(explained) * (share > _LEAST)
+    strength = found.odds(explained) * (share > _LEAST)
     if steps := chart.facts.get("iterations"):
+        # A file that was trained in several runs counts the steps of the last.
         decay = float(np.median([layer.momentum for layer in chart.subject.named.values()]))
         held = decay**steps
-        said.append(f"{decay:g}^{steps} = {held:.2g} of it must be left after the file's {steps:,} steps")
-        strength *= 3 if abs(np.log((share + 1e-3) / (held + 1e-3))) < 0.5 else 0.5
+        told = 1 - distance_of(chart, mixed(chart.fed, start(chart), held)) / found.distance
+        said.append(f"{decay:g}^{steps} = {held:.2g} of it must be left, which explains {told:.0%}")
+        strength = max(strength * 0.5, 3 * found.odds(told) * (held > _LEAST))
     yield Suspect("not_arrived", strength, tuple(said))
 
 
@@ -43,7 +50,27 @@ def dummy_pass(chart: Chart, found: Findings) -> Iterator[Suspect]:
     for name, other in dummies(chart).items():
         share, explained = fit(chart.moving, chart.fed, other, chart.subject.epsilons)
         said = f"{share:.2g} of what a batch of {name} gives explains {explained:.0%} of the distance"
-        yield Suspect("dummy_pass", odds(explained) * (share > _LEAST), (said,))
+        half = _is_half(chart, share)
+        yield Suspect("dummy_pass", found.odds(explained) * (share > _LEAST) * (0.3 if half else 1), (said,))
+
+
+def two_sources(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Batches of two kinds in turn: an average has half of each."""
+    for name, other in other_sources(chart).items():
+        share, explained = fit(chart.moving, chart.fed, other, chart.subject.epsilons)
+        if _is_half(chart, share):
+            said = f"{share:.2g} of what a batch of {name} gives explains {explained:.0%} of the distance"
+            yield Suspect(
+                "two_sources",
+                found.odds(explained),
+                (said, "an average over two kinds in turn has half of each"),
+            )
+
+
+def _is_half(chart: Chart, share: float) -> bool:
+    """Whether a share is that of every other batch: 1 / (1 + decay) if the last was one, decay / (1 + decay) if not."""
+    decay = min(layer.momentum for layer in chart.subject.named.values())
+    return decay / (1 + decay) - _GRID <= share <= 1 / (1 + decay) + _GRID
 
 
 def grouped(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -55,26 +82,24 @@ def grouped(chart: Chart, found: Findings) -> Iterator[Suspect]:
         most = int(group.weights.argmax())
         last = f"the largest weight, {group.weights[most]:.2g}, has {group.by} {group.names[most]}"
         name = "two_sources" if group.by == "kind" else "unshuffled"
-        yield Suspect(name, odds(group.explained), (said, last))
+        yield Suspect(name, found.odds(group.explained), (said, last))
 
 
 def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """A file whose training inputs are not as they were in training: changed back, they fit the statistics."""
-    if found.distance > found.one_batch and (best := restored(chart)) is not None:
-        said = f"with {best.name}, training samples fit: {best.explained:.0%} of the distance goes"
-        gain = _gain(chart, best)
-        better = () if gain is None else (f"{gain.metric} is better by {gain.value:.3g} with them",)
-        strength = 2 * odds(best.explained) * (3 if better and best.explained > 0.5 else 1)
-        yield Suspect("preprocessing", strength, (said, *better))
-
-
-def _gain(chart: Chart, best: Restored) -> Harm | None:
-    """Say how much better changed inputs do with the moving statistics, if that matters."""
-    if not chart.scorer(chart.train).labelled:
-        return None
-    outputs = chart.subject.fixed(best.change(np.asarray(chart.train.x)), chart.moving)
-    gain = harm(chart.under(chart.train, chart.moving), chart.scorer(chart.train).scores(outputs))
-    return gain if gain.matters else None
+    if (
+        found.distance <= found.one_batch
+        or (best := restored(chart, chart.x, chart.fed, chart.moving)) is None
+    ):
+        return
+    said = [f"with {best.name}, training samples fit: {best.explained:.0%} of the distance goes"]
+    strength, harms = 2 * found.odds(best.explained), False
+    if chart.scorer(chart.train).labelled and best.explained > 0.5:
+        gain = changed(chart, chart.train, best, chart.moving)
+        if gain.matters:
+            said.append(f"{gain.metric} is better by {gain.value:.3g} with them")
+            strength, harms = 3 * strength, best.explained > 1 - NEARER
+    yield Suspect("preprocessing", strength, tuple(said), harms)
 
 
 def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -91,7 +116,7 @@ def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
                 f"{lost.metric} is better by {lost.value:.3g} with the statistics of {size} samples at a time",
                 f"moving statistics lie {nearer:.2g} from those, {found.distance:.2g} from the population",
             )
-            fits = nearer < found.distance
+            fits = nearer < 0.8 * found.distance
             yield Suspect("tiny_batch", min(MOST, 4 * lost.noticed) * (1 if fits else 0.05), said, fits)
 
 
@@ -116,45 +141,55 @@ def stochastic(chart: Chart, found: Findings) -> Iterator[Suspect]:
             f"with dropout and augmentation layers on, moving statistics lie {found.distance:.2g} from the "
             f"population; with them off, {off:.2g}"
         )
-        yield Suspect("dropout_shift", odds(1 - found.distance / off), (said,))
+        yield Suspect("dropout_shift", found.odds(1 - found.distance / off), (said,))
 
 
 def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
-    """The same statistics, and as good a metric as any, under another epsilon alone."""
+    """As good a metric as any under another epsilon alone, and statistics that were made with it."""
     if not chart.scorer(chart.train).labelled:
         return
     now, right = (chart.under(chart.train, own) for own in (chart.moving, chart.population))
+    tried = {}
     for epsilon in EPSILONS:
-        if all(np.isclose(own, epsilon) for own in chart.subject.epsilons.values()):
-            continue
-        moved = chart.under(chart.train, with_epsilon(chart, chart.moving, epsilon))
-        gain = harm(now, moved)
-        if gain.matters:
-            said = f"{gain.metric} is better by {gain.value:.3g} with epsilon {epsilon:g} and the same statistics"
-            fits = not harm(moved, right).matters
-            strength = min(MOST, 4 * gain.noticed) * (2 if fits else 0.05)
-            yield Suspect("epsilon", strength, (said,), fits, epsilon)
+        if not all(np.isclose(own, epsilon) for own in chart.subject.epsilons.values()):
+            moved = chart.under(chart.train, with_epsilon(chart, chart.moving, epsilon))
+            tried[epsilon] = harm(now, moved), harm(moved, right)
+    epsilon, (gain, left) = max(tried.items(), key=lambda own: own[1][0].noticed)
+    if gain.matters:
+        said = f"{gain.metric} is better by {gain.value:.3g} with epsilon {epsilon:g} and the same statistics"
+        explained = _made_with(chart, found, epsilon)
+        than = f"layers that add it see what explains {explained:.0%} of the distance"
+        fits = explained > 0.5 if found.distance > found.one_batch else not left.matters
+        strength = min(MOST, 4 * gain.noticed) * 2 * (1 if fits else 0.02)
+        yield Suspect("epsilon", strength, (said, than), fits, epsilon)
+
+
+def _made_with(chart: Chart, found: Findings, epsilon: float) -> float:
+    """Say how much nearer moving statistics are to the mean moments of batches under another epsilon."""
+    with chart.subject.of_epsilon(epsilon):
+        seen = chart.subject.moments(chart.x, chart.size, stochastic=True)
+    return 1 - distance_of(chart, chart.average(seen)) / max(found.distance, 1e-12)
 
 
 def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """Statistics of other weights than these: nothing else explains them.
 
-    Averaged weights have lost noise, and what they give varies less than what each of them gave: moving
-    variances are too large. Of weights that grow as they are trained, they are too small.
+    Weights that still moved when training ended have been near these for as long as the average remembers;
+    weights that were averaged or changed since may be anywhere.
     """
     times = found.distance / max(found.noise, 1e-12)
-    said = (
-        f"moving statistics lie {found.distance:.2g} from the population, {times:.3g} times what sampling explains",
-        f"mean log ratio of their variances to the population's: {found.log_variance:+.2g}",
-    )
-    rising = found.log_variance > 0
-    yield Suspect("hot", PLAIN * (0.7 if rising else 1), said)
-    yield Suspect("weights_changed", PLAIN * (1 if rising else 0.7), said)
+    said = f"moving statistics lie {found.distance:.2g} from the population, {times:.3g} times what sampling explains"
+    moved = drift(chart)
+    than = f"weights that move by {moved.by} make about {moved.distance:.2g}"
+    far = found.distance > _FAR * moved.distance
+    yield Suspect("hot", PLAIN * (0.4 if far else 1), (said, than))
+    yield Suspect("weights_changed", PLAIN * (1 if far else 0.4), (said, than))
 
 
 FITS = (
     not_arrived,
     dummy_pass,
+    two_sources,
     grouped,
     rescaled_inputs,
     small_batches,

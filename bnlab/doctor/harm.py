@@ -62,17 +62,6 @@ def harm(one: Scores, other: Scores, batch_size: int = 1) -> Harm:
     return max(given, key=lambda own: abs(own.noticed) if np.isfinite(own.noticed) else np.inf)
 
 
-def apart_of(one: Scores, other: Scores) -> Harm:
-    """Say how much worse `one` is than `other`, on other samples: their errors add up, nothing is paired."""
-    found = []
-    for metric, sign in (("rmse", 1.0), ("accuracy", -1.0)):
-        value = sign * (getattr(one, metric) - getattr(other, metric))
-        own = max(_error(one, metric), _error(other, metric))
-        if np.isfinite(value):
-            found.append(_harm(metric, (value, np.hypot(_error(one, metric), _error(other, metric))), own))
-    return max(found, key=lambda own: own.noticed, default=Harm("rmse", np.inf, np.nan, np.inf, np.inf))
-
-
 def better(chart: Chart, split: Split, one: Layers, other: Layers) -> Harm:
     """Say how much worse fixed statistics are than others on a split, with labels or without."""
     scorer = chart.scorer(split)

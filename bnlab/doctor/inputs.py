@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from keras import tree
 
-from bnlab.doctor.chart import Chart
-from bnlab.doctor.subject import Layers, length, take
+from bnlab.doctor.chart import Chart, Split
+from bnlab.doctor.harm import Harm, harm
+from bnlab.doctor.subject import Layers, Structure, length, take
 from bnlab.science.mixtures import apart
 from bnlab.science.moments import Moments
 
@@ -19,6 +20,7 @@ _SAMPLES = 256
 # Input channels that may have offsets of their own.
 _CHANNELS = 4
 _COLOURS, _TINY = 3, 1e-12
+_SEED = 20_203
 
 
 Change: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -34,28 +36,65 @@ class Restored(NamedTuple):
 
 def dummies(chart: Chart) -> dict[str, Layers]:
     """Statistics that a batch of blank or random inputs gives, with phase true."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(_SEED)
+    return _under(
+        chart,
+        {
+            "zeros": np.zeros_like,
+            "ones": np.ones_like,
+            "normal noise": lambda x: rng.normal(size=x.shape).astype(x.dtype),
+            "uniform noise": lambda x: rng.uniform(size=x.shape).astype(x.dtype),
+        },
+    )
+
+
+def other_sources(chart: Chart) -> dict[str, Layers]:
+    """Statistics that a batch of another kind gives: noise in the range of the inputs, or the inputs turned round."""
+    rng = np.random.default_rng(_SEED)
+    return _under(
+        chart,
+        {
+            "noise": lambda x: rng.uniform(x.min(), x.max(), x.shape).astype(x.dtype),
+            "normal noise": lambda x: rng.normal(size=x.shape).astype(x.dtype),
+            "inputs turned round": lambda x: x.max() + x.min() - x,
+            "inputs in another order of pixels": lambda x: rng.permuted(
+                x.reshape(len(x), -1), axis=1
+            ).reshape(x.shape),
+        },
+    )
+
+
+def _under(chart: Chart, kinds: dict[str, Change]) -> dict[str, Layers]:
     some = take(chart.x, slice(0, chart.size))
-    kinds: dict[str, Change] = {
-        "zeros": lambda x: np.zeros_like(x),
-        "ones": lambda x: np.ones_like(x),
-        "normal noise": lambda x: rng.normal(size=x.shape).astype(x.dtype),
-        "uniform noise": lambda x: rng.uniform(size=x.shape).astype(x.dtype),
-    }
     return {name: _one_batch(chart, tree.map_structure(make, some)) for name, make in kinds.items()}
 
 
-def restored(chart: Chart) -> Restored | None:
-    """Find a change of the training inputs that makes their statistics the moving ones; None: no input to change."""
-    if len(tree.flatten(chart.x)) > 1 or not np.issubdtype(np.asarray(chart.x).dtype, np.floating):
+def restored(chart: Chart, x: Structure, seen: Layers, wanted: Layers) -> Restored | None:
+    """Find a change of inputs that makes their statistics others; None where there is not one array of values.
+
+    Args:
+        chart: of the model.
+        x: inputs, some of which are tried.
+        seen: their statistics.
+        wanted: what they should be.
+    """
+    if len(tree.flatten(x)) > 1 or not np.issubdtype(np.asarray(tree.flatten(x)[0]).dtype, np.floating):
         return None
-    x = np.asarray(take(chart.x, slice(0, _SAMPLES // chart.size * chart.size or length(chart.x))))
-    whole = apart(chart.moving, chart.fed, chart.subject.epsilons)
+    few = np.asarray(take(x, slice(0, max(1, min(_SAMPLES, length(x)) // chart.size) * chart.size)))
+    whole = apart(wanted, seen, chart.subject.epsilons)
     tried = [
-        Restored(name, change, 1 - _left(chart, change(x).astype(x.dtype)) / whole)
-        for name, change in _changes(chart, x)
+        Restored(name, change, 1 - _left(chart, change(few).astype(few.dtype), wanted) / whole)
+        for name, change in (*_changes(few), *_affine(chart, few, seen, wanted))
     ]
     return max(tried, key=lambda own: own.explained)
+
+
+def changed(chart: Chart, split: Split, change: Restored, statistics: Layers) -> Harm:
+    """Say how much better a split does under fixed statistics with its inputs changed."""
+    outputs = chart.subject.fixed(
+        change.change(np.asarray(split.x)).astype(np.asarray(split.x).dtype), statistics
+    )
+    return harm(chart.under(split, statistics), chart.scorer(split).scores(outputs))
 
 
 def shifted(chart: Chart) -> list[str]:
@@ -71,7 +110,7 @@ def shifted(chart: Chart) -> list[str]:
     return said
 
 
-def _changes(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, Change]]:
+def _changes(x: np.ndarray) -> Iterator[tuple[str, Change]]:
     top, axes = max(float(x.max()), _TINY), tuple(range(x.ndim - 1))
     mean, spread = float(x.mean()), max(float(x.std()), _TINY)
     yield "inputs divided by 255", lambda x: x / 255
@@ -87,16 +126,15 @@ def _changes(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, Change]]:
         means, spreads = x.mean(axes), np.maximum(x.std(axes), _TINY)
         yield "colours in the other order", lambda x: x[..., ::-1]
         yield "each colour less its mean, over its deviation", lambda x: (x - means) / spreads
-    yield from _affine(chart, x)
 
 
-def _affine(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, Change]]:
+def _affine(chart: Chart, x: np.ndarray, before: Layers, wanted: Layers) -> Iterator[tuple[str, Change]]:
     """Fit x -> scale x + offset to the first layer, which sees a linear map of its inputs if nothing bends them.
 
     One scale, found from the variances; an offset for each input channel, found from the means.
     """
     first = chart.subject.layers[0]
-    held, seen = chart.moving[first], chart.fed[first]
+    held, seen = wanted[first], before[first]
     alive = (seen.variance > 1e-6) & (held.variance > 1e-6)
     if not alive.any():
         return
@@ -104,8 +142,8 @@ def _affine(chart: Chart, x: np.ndarray) -> Iterator[tuple[str, Change]]:
     weight = 1 / np.sqrt(held.variance[alive])
     zero, responses = _responses(chart, x)
     for scale in (size, -size):
-        wanted = held.mean - zero - scale * (seen.mean - zero)
-        offsets, *_ = np.linalg.lstsq(responses[alive] * weight[:, None], wanted[alive] * weight, rcond=None)
+        aim = held.mean - zero - scale * (seen.mean - zero)
+        offsets, *_ = np.linalg.lstsq(responses[alive] * weight[:, None], aim[alive] * weight, rcond=None)
         said = ", ".join(f"{offset:+.3g}" for offset in offsets)
         yield f"inputs times {scale:.3g}, {said}", partial(_line, scale=scale, offsets=offsets)
 
@@ -127,7 +165,7 @@ def _first(chart: Chart, x: np.ndarray) -> np.ndarray:
     return chart.subject.moments(x, length(x))[chart.subject.layers[0]].mean[0]
 
 
-def _left(chart: Chart, x: np.ndarray) -> float:
+def _left(chart: Chart, x: np.ndarray, wanted: Layers) -> float:
     size = min(chart.size, length(x))
     return apart(
         chart.moving, chart.average(chart.subject.moments(x, size, stochastic=True)), chart.subject.epsilons

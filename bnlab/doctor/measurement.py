@@ -76,8 +76,8 @@ def _is_moved(moved: float, scorer: Scorer, phases: Phases, sample: Sample) -> b
     if not all(np.isfinite(part).all() for part in phases.false):
         return True
     # The standard error of a share is at most 1 / (2 root n): twice that is noticed.
-    noticed = moved * math.sqrt(sample.groups * sample.size) > 1
-    return bool(noticed and moved > scorer.disagreement(phases.other, phases.true))
+    excess = moved - scorer.disagreement(phases.other, phases.true)
+    return bool(excess * math.sqrt(sample.groups * sample.size) > 1)
 
 
 def ordered(labels: Structure | None, model: keras.Model) -> Structure | None:

@@ -77,10 +77,10 @@ def draw(x: Any, y: Any | None, samples: int, batch_size: int | None, steps: int
 def guess(count: int, steps: int | None) -> int:
     """Find a batch size that makes so many steps of so many samples: the usual one, a power of 2, or another.
 
-    >>> guess(1000, 32), guess(1000, 8), guess(1000, 10), guess(1000, None)
+    >>> guess(1000, 32), guess(1000, 8), guess(1000, 10), guess(1000, 2000)
     (32, 128, 100, 32)
     """
-    if not steps:
+    if not steps or steps > count:  # it is not these samples that `fit` goes through
         return _USUAL
     likely = [_USUAL, *(2**power for power in range(16)), -(-count // steps)]
     return next(size for size in likely if -(-count // size) == steps or size == likely[-1])

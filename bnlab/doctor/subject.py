@@ -68,6 +68,20 @@ class Subject:
         sizes = [4 * math.prod(shape[1:]) for shapes in self.shapes.values() for shape in shapes]
         return max(self.batch_size, _BYTES // max([1, *sizes]))
 
+    @contextmanager
+    def of_epsilon(self, epsilon: float) -> Iterator[None]:
+        """Let every layer add another epsilon while inside; functions compiled inside are used there alone."""
+        kept, own = self._compiled, {layer: layer.epsilon for layer in self.named.values()}
+        self._compiled = {}
+        try:
+            for layer in own:
+                layer.epsilon = epsilon
+            yield
+        finally:
+            self._compiled = kept
+            for layer, before in own.items():
+                layer.epsilon = before
+
     def own(self) -> Layers:
         """Read the moving statistics that the layers hold."""
         return {key: Moments(*own) for key, own in own_statistics(self.model).items()}

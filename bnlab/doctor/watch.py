@@ -11,7 +11,8 @@ Between steps the same samples are evaluated with batch and with moving statisti
 
 and without labels `bn_gap`, the RMS difference between the two phases' outputs, and `bn_disagreement`. Keras
 hands one dictionary of logs from callback to callback: put the watch first, so that those behind it (History
-always is) find its values. Every epoch has every value, NaN where nothing was measured in it.
+always is) find its values. Every epoch has every value, NaN where nothing was measured in it; who stops early
+by `bn_gap` therefore gives a large `budget`. Measurements between epochs are in `measured`, and in MLflow.
 
 Training goes on as it would have: weights, statistics, flags and random states are as if nobody had looked. A
 `tf.data.Dataset` is read once more, though, and one that shuffles may then go on in another order.
@@ -19,6 +20,7 @@ Training goes on as it would have: weights, statistics, flags and random states 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
@@ -31,7 +33,6 @@ from bnlab.doctor.gauge import Gauge
 from bnlab.doctor.measurement import Measurement, measurement, ordered, unmeasured
 from bnlab.doctor.sample import Sample, check, draw
 from bnlab.doctor.scoring import ScoringError
-from bnlab.records import first_line
 from bnlab.science.probe import own_statistics, switched_layers
 
 _NOTHING = "the model has no batch normalization that is not frozen: nothing to watch"
@@ -109,7 +110,9 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Count steps; measure, if steps are what counts."""
-        last, self._steps = self._steps, self._before + batch + 1
+        # Where one call makes several steps, the last call of an epoch is counted in full, whatever it makes.
+        made = min(batch + 1, self.params.get("steps") or batch + 1)
+        last, self._steps = self._steps, self._before + made
         self.budget.stepped()
         if isinstance(self.every, int) and self._steps // self.every > last // self.every:
             self._look()
@@ -151,8 +154,9 @@ class Watch(keras.callbacks.Callback):
                     seen += self._measure(gauge)
         except Exception as error:  # a model's own code may raise anything
             self._broken = True
-            said = f"{type(error).__name__}: {first_line(error)}"[:300]
-            seen.append(Alarm("failed", f"the gap cannot be measured, and is not from here on: {said}"))
+            seen.append(
+                Alarm("failed", f"the gap cannot be measured, and is not from here on: {_said(error)}")
+            )
         self._tell(seen)
 
     def _ready(self, seen: list[Alarm]) -> Gauge | None:
@@ -205,8 +209,7 @@ class Watch(keras.callbacks.Callback):
             send()
         except Exception as error:  # a server may fail in any way
             self._fits = None
-            said = f"{type(error).__name__}: {first_line(error)}"[:300]
-            self._tell([Alarm("track", f"tracking failed, and nothing more is sent: {said}")])
+            self._tell([Alarm("track", f"tracking failed, and nothing more is sent: {_said(error)}")])
 
     def _tell(self, seen: Iterable[Alarm]) -> None:
         for alarm in seen:
@@ -227,8 +230,15 @@ class Watch(keras.callbacks.Callback):
     def _closing_line(self) -> str:
         last, spent = self.measured[-1], self.budget.spent / max(self.budget.training, 1e-9)
         values = ", ".join(f"{name} {value:.4g}" for name, value in last.values.items())
-        times = f"{len(self.measured)} measurements in {spent:.1%} of training's time"
+        count = len(self.measured)
+        times = f"{count} measurement{'' if count == 1 else 's'} in {spent:.1%} of training's time"
         return f"{values} after {last.step:,} steps ({times})"
+
+
+def _said(error: Exception) -> str:
+    """Put an error in one line; Keras's first line says where, and its second what."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:2])}"[:300]
 
 
 def _connected(uri: str, experiment: str) -> Any:  # noqa: ANN401

@@ -41,7 +41,7 @@ def test_what_cannot_be_written_is_named_and_what_was_finished_stays(
         own(handle)
 
     monkeypatch.setattr(files.os, "fsync", fsync)
-    arguments = ["-m", "name=tiny", "norm=batch,group", "report.pdf=false", *tiny]
+    arguments = ["-m", "name=tiny", "norm=batch,group", "measure.explain=false", "report.pdf=false", *tiny]
     assert run_line(tmp_path, *arguments) == 1
     out = capsys.readouterr().out
     [line] = [line for line in out.splitlines() if line.startswith("failed: ")]
@@ -60,7 +60,8 @@ def test_what_cannot_be_written_is_named_and_what_was_finished_stays(
 
 def test_every_failure_is_told_everywhere_and_only_those_are_tried_again(tmp_path, run_line, tiny, capsys):
     rates = "train.learning_rate=0.1,1e38,3e38"
-    arguments = ["-m", "name=broken", rates, "norm=batch,group", "report.pdf=false", *tiny]
+    arguments = ["-m", "name=broken", rates, "norm=batch,group", "measure.explain=false", "report.pdf=false"]
+    arguments += tiny
     assert run_line(tmp_path, *arguments) == 1
     first = capsys.readouterr().out
     assert first.count("\nfailed: ") == 4

@@ -61,7 +61,7 @@ def undisturbed(tmp_path_factory, run_line, sweep, already_trained):
     """What a database holds after the same sweep without a server."""
     folder = tmp_path_factory.mktemp("undisturbed")
     already_trained(folder, "batch", "group")
-    assert run_line(folder, *sweep) == 0
+    assert run_line(folder, *sweep, "report.pdf=false") == 0
     return held(folder / "runs" / "mlflow.db")
 
 
@@ -107,6 +107,7 @@ def test_four_that_send_at_once_lose_and_double_nothing(server, tmp_path, run_li
         "track.uri=http://127.0.0.1:9",
         "track.experiment=many",
         "track.later=true",
+        "measure.explain=false",
         "report.pdf=false",
         *tiny,
     ]

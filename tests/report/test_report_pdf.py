@@ -1,5 +1,6 @@
 import io
 import json
+import pickle
 import re
 import shutil
 import subprocess
@@ -53,6 +54,28 @@ def pages(path, mode="-layout"):
 
 
 @pytest.fixture(scope="module")
+def anew():
+    """What makes a document, whether or not it was made before."""
+    return pdf.document
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _made_once(anew):
+    """A document is a function of what it shows: many tests look at the same ones, and drawing takes long."""
+    made = {}
+
+    def document(*arguments, **tables):
+        key = pickle.dumps((arguments, tables))
+        if key not in made:
+            made[key] = anew(*arguments, **tables)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pdf, "document", document)
+        yield
+
+
+@pytest.fixture(scope="module")
 def printed(readings, swept, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "deep" / "phase_sweep.pdf"
     assert write(swept(readings), readings, path) == path
@@ -83,7 +106,8 @@ def test_the_pdf_says_what_the_rows_say(printed, readings):
         assert re.search(line, text), line
 
 
-def test_the_same_rows_give_the_same_bytes(printed, readings, swept, tmp_path):
+def test_the_same_rows_give_the_same_bytes(printed, readings, swept, tmp_path, monkeypatch, anew):
+    monkeypatch.setattr(pdf, "document", anew)
     again = write(swept(readings), readings.copy(), tmp_path / "again.pdf")
     assert again.read_bytes() == printed.read_bytes()
     assert b"/S/PDFUA-1" in again.read_bytes() or b"pdfuaid" in again.read_bytes()
