@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bnlab.doctor.harm import apart_of, better, harm
+from bnlab.doctor.harm import better, harm
 from bnlab.doctor.scoring import Scorer
 from bnlab.science.scores import Scores
 
@@ -83,24 +83,6 @@ def test_outputs_that_are_no_numbers_are_harm():
     found = harm(scores([np.nan, 1.0], [0, 1]), scores([1.0, 1.0], [1, 1]))
     assert found.matters
     assert (found.metric, found.noticed) == ("rmse", np.inf)
-
-
-def test_other_samples_are_not_paired():
-    # Errors of the RMSEs: 1 / (2 * 2) and 1 / (2 * root 2).
-    found = apart_of(scores([3.0, 5.0]), scores([1.0, 3.0]))
-    assert found.value == pytest.approx(2 - np.sqrt(2))
-    assert found.standard_error == pytest.approx(np.hypot(0.25, 1 / (2 * np.sqrt(2))))
-    assert found.noticed == pytest.approx((2 - np.sqrt(2)) / (2 / (2 * np.sqrt(2))))
-
-
-def test_other_samples_of_other_numbers():
-    found = apart_of(scores(np.ones(40), np.zeros(40)), scores(np.ones(1000), np.ones(1000)))
-    assert (found.metric, found.value) == ("accuracy", 1.0)
-    assert found.matters
-
-
-def test_other_samples_without_a_number_are_harm():
-    assert apart_of(scores([np.nan, 1.0]), scores([1.0, 2.0])).matters
 
 
 class _Chart:

@@ -28,7 +28,7 @@ def subject():
 
 def found_of(subject, held, x):
     with charted(subject, held, Data(x)) as chart:
-        return restored(chart)
+        return restored(chart, chart.x, chart.fed, chart.moving)
 
 
 @pytest.mark.parametrize("kind", ["zeros", "ones"])
@@ -110,7 +110,7 @@ def test_inputs_that_cannot_be_changed_so_are_left(x):
         x = np.abs(x) % 9
     subject = subject_of(model, Data(x))
     with charted(subject, subject.own(), Data(x)) as chart:
-        assert restored(chart) is None
+        assert restored(chart, chart.x, chart.fed, chart.moving) is None
         # Blank inputs are of the same kind.
         assert set(dummies(chart)) >= {"zeros", "ones"}
 

@@ -390,3 +390,18 @@ def test_nothing_random_of_the_process_is_touched(model):
     with Subject(model, X, 8) as own:
         own.in_batches(X)
     assert (np.random.default_rng(0).normal(), np.random.random(), float(tf.random.normal(()))) == wanted  # noqa: NPY002
+
+
+def test_another_epsilon_is_added_inside_and_not_after(model, subject):
+    given = statistics_of(model)
+    with subject:
+        before = subject.fixed(X, given)[0]
+        with subject.of_epsilon(1.0):
+            inside = subject.fixed(X, given)[0]
+        after = subject.fixed(X, given)[0]
+        with pytest.raises(KeyboardInterrupt), subject.of_epsilon(1.0):
+            raise KeyboardInterrupt
+    added = {key: own._replace(variance=own.variance + 1 - 1e-3) for key, own in given.items()}
+    np.testing.assert_allclose(inside, oracle(model, X, added)[0], **CLOSE)
+    assert np.array_equal(before, after)
+    assert {layer.epsilon for layer in subject.named.values()} == {1e-3}

@@ -138,10 +138,12 @@ def test_half_precision(found):
     assert not own.is_sick, "it does no harm here"
 
 
-def test_variances_that_vanished(found):
-    own = found(lambda population: {k: v._replace(variance=v.variance * 1e-6) for k, v in population.items()})
+def test_batches_of_one_sample(found, known):
+    subject, data, _ = known
+    own = found(lambda _: batches_of(subject.model, data.x_train[:256], 1))
     assert own.is_sick
     assert own.first.name == "tiny_batch"
+    assert "variances of one, two have gone to 0" in own.first.evidence[0]
 
 
 @pytest.mark.parametrize("factor", [255.0, 1 / 255])
