@@ -39,19 +39,20 @@ class Drift(NamedTuple):
 def drift(chart: Chart) -> Drift:
     """Estimate the distance that moving weights make, by a random walk over the memory of the average.
 
-        d^2 = 2 T (step / size of the weights)^2,   T = 1 / (1 - decay) steps
+        d^2 = T / 2 (step / size of the weights)^2,   T = 1 / (1 - decay) steps
 
-    An output's deviation and mean change by as much, relatively, as the weights that make it. Steps of adaptive
-    optimizers are of the learning rate (Kingma & Ba, arXiv 1412.6980, section 2.1). Where there is no rate,
-    they are taken for a tenth of the weights, which is more than a network learns by.
+    The mean square distance of a random walk's end from its exponential average is decay / (1 + decay) T
+    steps squared; an output's mean and deviation change by as much, relatively, as the weights that make it.
+    Steps of adaptive optimizers are of the learning rate (Kingma & Ba, arXiv 1412.6980, section 2.1). Where
+    there is no rate, they are taken for a tenth of the weights, which is more than a network learns by.
     """
     decay = float(np.median([layer.momentum for layer in chart.subject.named.values()]))
     steps = 1 / max(1 - decay, 1e-6)
     rate = chart.facts.get("learning_rate")
     if rate is None or str(chart.facts.get("optimizer")).lower() not in _ADAPTIVE:
-        return Drift("at most a tenth of their size in a step", 2 * steps * _MOST**2)
+        return Drift("at most a tenth of their size in a step", steps / 2 * _MOST**2)
     shares = [rate / size for size in _sizes(chart)]
-    return Drift(f"the learning rate, {rate:.2g}, in a step", 2 * steps * float(np.mean(np.square(shares))))
+    return Drift(f"the learning rate, {rate:.2g}, in a step", steps / 2 * float(np.mean(np.square(shares))))
 
 
 def _sizes(chart: Chart) -> list[float]:

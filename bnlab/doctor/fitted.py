@@ -23,7 +23,7 @@ _LEAST = 0.005
 # Shares are fitted in steps of this size.
 _GRID = 0.02
 # As many times further than estimated weights do not move.
-_FAR = 5.0
+_FAR = 2.0
 # An average that keeps no more than this is one of a few batches.
 _FORGETFUL = 0.5
 
@@ -41,7 +41,7 @@ def not_arrived(chart: Chart, found: Findings) -> Iterator[Suspect]:
         held = decay**steps
         told = 1 - distance_of(chart, mixed(chart.fed, start(chart), held)) / found.distance
         said.append(f"{decay:g}^{steps} = {held:.2g} of it must be left, which explains {told:.0%}")
-        strength = max(strength * 0.5, 3 * found.odds(told) * (held > _LEAST))
+        strength = max(strength * 0.5, found.odds(told) * (held > _LEAST))
     yield Suspect("not_arrived", strength, tuple(said))
 
 
@@ -159,7 +159,7 @@ def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
         said = f"{gain.metric} is better by {gain.value:.3g} with epsilon {epsilon:g} and the same statistics"
         explained = _made_with(chart, found, epsilon)
         than = f"layers that add it see what explains {explained:.0%} of the distance"
-        fits = explained > 0.5 if found.distance > found.one_batch else not left.matters
+        fits = explained > 1 - NEARER if found.distance > found.one_batch else not left.matters
         strength = min(MOST, 4 * gain.noticed) * 2 * (1 if fits else 0.02)
         yield Suspect("epsilon", strength, (said, than), fits, epsilon)
 
@@ -182,8 +182,8 @@ def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
     moved = drift(chart)
     than = f"weights that move by {moved.by} make about {moved.distance:.2g}"
     far = found.distance > _FAR * moved.distance
-    yield Suspect("hot", PLAIN * (0.4 if far else 1), (said, than))
-    yield Suspect("weights_changed", PLAIN * (1 if far else 0.4), (said, than))
+    yield Suspect("hot", PLAIN * (0.3 if far else 1), (said, than))
+    yield Suspect("weights_changed", PLAIN * (1 if far else 0.3), (said, than))
 
 
 FITS = (
