@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "bnlab doctor"
 _DATA = (
-    "FILE.npz with x_train, y_train, x_test, y_test (all but the first optional), FILE.npy of inputs, mnist, cifar, or "
-    "module:function that returns arrays or a tf.data.Dataset"
+    "FILE.npz with x_train, y_train, x_test, y_test (all but the first optional), FILE.npy of inputs, mnist, "
+    "cifar, or module:function that returns arrays or a tf.data.Dataset"
 )
 
 

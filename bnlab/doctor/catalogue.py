@@ -25,34 +25,38 @@ class Entry(NamedTuple):
 CATALOGUE: Mapping[str, Entry] = {
     "not_finite": Entry(
         "NaN or infinite moving statistics",
-        "look for a NaN or infinity in the inputs, or an overflow in half precision: one batch is enough, and an average never forgets it",
+        "look for a NaN or infinity in the inputs, or an overflow in half precision: one batch is enough,"
+        " and an average never forgets it",
         "clean the inputs, then take the statistics anew",
         True,
     ),
     "batch_statistics_at_inference": Entry(
         "batch statistics in inference",
-        "look for training=True in a call of a normalization layer, for a call of the model without training=False behind Resizing or "
-        "CenterCrop layers, or for a layer that passes its phase on",
+        "look for training=True in a call of a normalization layer, for a call of the model without "
+        "training=False behind Resizing or CenterCrop layers, or for a layer that passes its phase on",
         "call the model, and its normalization layers, with training=False in inference",
         False,
     ),
     "never_updated": Entry(
         "the moving statistics were never updated",
-        "train a few steps and see whether moving_mean changes: a custom training loop that calls layers without training=True, or drops "
-        "their updates, leaves it at 0",
+        "train a few steps and see whether moving_mean changes: a custom training loop that calls layers "
+        "without training=True, or drops their updates, leaves it at 0",
         "call the model with training=True in training steps; for these weights, take the statistics anew",
         True,
     ),
     "not_restored": Entry(
         "moving statistics lost in saving or restoring",
-        "compare moving_mean before saving and after restoring; see that the non-trainable weights are saved, and that layers' names match",
+        "compare moving_mean before saving and after restoring; see that the non-trainable weights are "
+        "saved, and that layers' names match",
         "restore all weights, the non-trainable ones too; if they are lost, take the statistics anew",
         True,
     ),
     "trained_with_phase_false": Entry(
         "trained with moving statistics (phase false)",
-        "look for training=False or trainable=False while the network was trained: the weights have learned to live with these statistics",
-        "inference is as it was trained: keep it so, and set trainable=False on the layers before training goes on; else train with phase true",
+        "look for training=False or trainable=False while the network was trained: the weights have "
+        "learned to live with these statistics",
+        "inference is as it was trained: keep it so, and set trainable=False on the layers before "
+        "training goes on; else train with phase true",
         False,
     ),
     "half_precision": Entry(
@@ -69,21 +73,25 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "dummy_pass": Entry(
         "a forward pass with phase true on something that is no data",
-        "look for a call with training=True on blank or random inputs, such as one that builds or profiles the model",
+        "look for a call with training=True on blank or random inputs, such as one that builds or "
+        "profiles the model",
         "call with training=False there; for these weights, take the statistics anew",
         True,
     ),
     "unshuffled": Entry(
         "batches that are not shuffled",
-        "compare the means of training batches: of a sorted file they differ far more than those of shuffled batches",
-        "shuffle, and train again: the network itself has learned from sorted batches; new statistics close the gap alone",
+        "compare the means of training batches: of a sorted file they differ far more than those of "
+        "shuffled batches",
+        "shuffle, and train again: the network itself has learned from sorted batches; new statistics "
+        "close the gap alone",
         True,
     ),
     "two_sources": Entry(
         "one average of several distributions",
-        "count the updates per step, and look at the moments of each source by itself: a layer that is called on two kinds of data "
-        "(real and generated, two domains) averages both",
-        "give each source its own normalization layer, or put both into one batch; statistics of the data of inference close much of the gap",
+        "count the updates per step, and look at the moments of each source by itself: a layer that is "
+        "called on two kinds of data (real and generated, two domains) averages both",
+        "give each source its own normalization layer, or put both into one batch; statistics of the data"
+        " of inference close much of the gap",
         True,
     ),
     "preprocessing": Entry(
@@ -94,13 +102,16 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "tiny_batch": Entry(
         "batches too small to have statistics",
-        "look at the batch size of training, and whether the error falls when inference normalizes by as few samples",
-        "train with larger batches, or with group or layer normalization: no fixed statistics are what these weights expect",
+        "look at the batch size of training, and whether the error falls when inference normalizes by as "
+        "few samples",
+        "train with larger batches, or with group or layer normalization: no fixed statistics are what "
+        "these weights expect",
         False,
     ),
     "momentum_reversed": Entry(
         "momentum turned round: the average forgets at once",
-        "look at the layers' momentum: Keras's is the share that is kept (0.99), PyTorch's the share that is new (0.01)",
+        "look at the layers' momentum: Keras's is the share that is kept (0.99), PyTorch's the share that"
+        " is new (0.01)",
         "set momentum to 1 - momentum; for these weights, take the statistics anew",
         True,
     ),

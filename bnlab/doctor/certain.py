@@ -85,7 +85,7 @@ def calls_apart(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 
 def foreign_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
-    """Test inputs further off than two batches of training lie apart, that do better once that is taken away."""
+    """Test inputs further off than two batches lie apart, that do better once that is taken away."""
     if chart.test is None or not found.test_distance > 2 * found.one_batch:
         return
     said = f"layers see test samples {found.test_distance:.2g} from training samples"

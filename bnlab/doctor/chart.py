@@ -143,7 +143,7 @@ class Chart:
         return self._outputs[key]
 
     def deployed(self, split: Split, phase: Mapping[str, bool]) -> Outputs:
-        """Outputs of the model called as its owner does, in batches of training's size; nothing stays changed."""
+        """Outputs of the model called as its owner does, in batches; nothing stays changed."""
         parts = []
         for first in range(0, len(split), self.size):
             parts.append(self.subject.as_it_is(take(split.x, slice(first, first + self.size)), **phase))

@@ -157,7 +157,8 @@ def _examined(chart: Chart) -> Examination:
     diagnosis = _diagnosis(
         chart, found, named, verdict="sick", summary=tuple(summarized(chart, wrong, causes)),
         parts=tuple(own for split in chart.splits for own in parts(chart, split, found.leaks)),
-        causes=causes, unexplained=unexplained, remedies=tuple(remedies), advice=advised(causes, remedies, best),
+        causes=causes, unexplained=unexplained, remedies=tuple(remedies),
+        advice=advised(causes, remedies, best),
     )  # fmt: skip
     return Examination(diagnosis, mendings, best)
 
@@ -269,7 +270,7 @@ def _affordable(subject: Subject, x: Structure) -> int:
 def _nothing(model: keras.Model) -> Diagnosis:
     frozen = len(named_layers(model))
     why = (
-        f"all {frozen} batch normalization layers of {model.name} are frozen: they use moving statistics in both phases"
+        f"all {frozen} batch normalization layers of {model.name} are frozen: both phases are the same"
         if frozen
         else f"{model.name} has no batch normalization layers: both phases are the same"
     )

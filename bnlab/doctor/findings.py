@@ -72,7 +72,7 @@ class Findings:
     calls_apart: float
 
     def odds(self, explained: float) -> float:
-        """Give the odds of a hypothesis that explains a share of the distance, of which sampling makes some."""
+        """Give the odds of a hypothesis that explains a share of the distance; sampling makes some of it."""
         sampled = min(self.noise / self.distance, 0.5) if self.distance > 0 else 0.0
         return odds(explained / (1 - sampled))
 
@@ -178,9 +178,10 @@ def _of_batches(chart: Chart) -> dict[str, float]:
     """Measure how far batches lie from their mean, on average: layer -> squared distance."""
     epsilons = chart.subject.epsilons
     return {
-        key: float(np.mean([squares(Moments(*row), chart.means[key], epsilons[key]) for row in zip(*own, strict=True)]))
+        key: float(np.mean([squares(Moments(*row), chart.means[key], epsilons[key]) for row in rows]))
         for key, own in chart.batches.items()
-    }  # fmt: skip
+        for rows in [list(zip(*own, strict=True))]
+    }
 
 
 def _sample_noise(chart: Chart) -> float:

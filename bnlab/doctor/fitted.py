@@ -41,7 +41,9 @@ def not_arrived(chart: Chart, found: Findings) -> Iterator[Suspect]:
         held = decay**steps
         told = 1 - distance_of(chart, mixed(chart.fed, start(chart), held)) / found.distance
         said.append(f"{decay:g}^{steps} = {held:.2g} of it must be left, which explains {told:.0%}")
-        strength = max(strength * 0.5, found.odds(told) * (held > _LEAST))
+        strength = max(
+            strength * 0.5, found.odds(told) * (held > _LEAST) * (4 if told > 1 - NEARER / 2 else 1)
+        )
     yield Suspect("not_arrived", strength, tuple(said))
 
 
@@ -68,7 +70,7 @@ def two_sources(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 
 def _is_half(chart: Chart, share: float) -> bool:
-    """Whether a share is that of every other batch: 1 / (1 + decay) if the last was one, decay / (1 + decay) if not."""
+    """Say whether a share is that of every other batch, decay / (1 + decay) to 1 / (1 + decay)."""
     decay = min(layer.momentum for layer in chart.subject.named.values())
     return decay / (1 + decay) - _GRID <= share <= 1 / (1 + decay) + _GRID
 
@@ -86,7 +88,7 @@ def grouped(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 
 def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
-    """A file whose training inputs are not as they were in training: changed back, they fit the statistics."""
+    """A file whose inputs are not as they were in training: changed back, they fit the statistics."""
     if (
         found.distance <= found.one_batch
         or (best := restored(chart, chart.x, chart.fed, chart.moving)) is None
@@ -113,7 +115,7 @@ def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
             seen = chart.subject.moments(chart.x, size, stochastic=True)
             nearer = distance_of(chart, chart.average(seen))
             said = (
-                f"{lost.metric} is better by {lost.value:.3g} with the statistics of {size} samples at a time",
+                f"{lost.metric} is better by {lost.value:.3g} with statistics of {size} samples at a time",
                 f"moving statistics lie {nearer:.2g} from those, {found.distance:.2g} from the population",
             )
             fits = nearer < 0.8 * found.distance
@@ -178,7 +180,10 @@ def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
     weights that were averaged or changed since may be anywhere.
     """
     times = found.distance / max(found.noise, 1e-12)
-    said = f"moving statistics lie {found.distance:.2g} from the population, {times:.3g} times what sampling explains"
+    said = (
+        f"moving statistics lie {found.distance:.2g} from the population, {times:.3g} times what sampling "
+        "explains"
+    )
     moved = drift(chart)
     than = f"weights that move by {moved.by} make about {moved.distance:.2g}"
     far = found.distance > _FAR * moved.distance

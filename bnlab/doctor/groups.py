@@ -1,4 +1,4 @@
-"""What moving statistics would be if batches had been of one kind each: of one class, of one stretch of the file."""
+"""What moving statistics would be if batches had been of one kind each, such as of one class."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def _harm(metric: str, difference: tuple[float, float], own: float) -> Harm:
 
 
 def _own_error(one: Scores, other: Scores, metric: str) -> float:
-    """Standard error of a metric itself; the larger one of the two ways, so that certainty about a wrong answer is none."""
+    """Take the larger standard error of a metric of the two ways: being sure of a wrong answer is none."""
     return max(_error(scores, metric) for scores in (one, other))
 
 

@@ -49,7 +49,7 @@ def dummies(chart: Chart) -> dict[str, Layers]:
 
 
 def other_sources(chart: Chart) -> dict[str, Layers]:
-    """Statistics that a batch of another kind gives: noise in the range of the inputs, or the inputs turned round."""
+    """Statistics that a batch of another kind gives, such as noise in the range of the inputs."""
     rng = np.random.default_rng(_SEED)
     return _under(
         chart,
@@ -70,7 +70,7 @@ def _under(chart: Chart, kinds: dict[str, Change]) -> dict[str, Layers]:
 
 
 def restored(chart: Chart, x: Structure, seen: Layers, wanted: Layers) -> Restored | None:
-    """Find a change of inputs that makes their statistics others; None where there is not one array of values.
+    """Find a change of inputs that gives them other statistics; None where there is not one array of values.
 
     Args:
         chart: of the model.
@@ -129,7 +129,7 @@ def _changes(x: np.ndarray) -> Iterator[tuple[str, Change]]:
 
 
 def _affine(chart: Chart, x: np.ndarray, before: Layers, wanted: Layers) -> Iterator[tuple[str, Change]]:
-    """Fit x -> scale x + offset to the first layer, which sees a linear map of its inputs if nothing bends them.
+    """Fit x -> scale x + offset to the first layer, which sees a linear map of them if nothing bends it.
 
     One scale, found from the variances; an offset for each input channel, found from the means.
     """
@@ -153,7 +153,7 @@ def _line(x: np.ndarray, scale: float, offsets: np.ndarray) -> np.ndarray:
 
 
 def _responses(chart: Chart, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of the first layer's channels under zeros, and what a one in each input channel adds: (channels, inputs)."""
+    """Means of the first layer under zeros, and what a one in each input channel adds: (channels, inputs)."""
     zero = _first(chart, np.zeros_like(x[: chart.size]))
     channels = x.shape[-1] if x.ndim > 2 and x.shape[-1] <= _CHANNELS else 1
     ones = np.eye(channels, dtype=x.dtype) if channels > 1 else np.ones((1, 1), x.dtype)

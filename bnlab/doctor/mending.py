@@ -71,7 +71,7 @@ def tried(chart: Chart, epsilon: float | None) -> Iterator[tuple[Remedy, Layers]
 
 
 def best_of(chart: Chart, remedies: Sequence[Remedy], mendings: Mapping[str, Layers]) -> str | None:
-    """Choose the remedy with the smallest RMSE on training samples; None if it makes no difference that matters."""
+    """Choose the remedy with the smallest RMSE on training samples; None if it makes no difference."""
     own = [one for one in remedies if one.split == "train" and one.name not in TRANSDUCTIVE]
     for one in sorted(own, key=lambda one: one.metrics.get("rmse", np.inf)):
         if any(better(chart, split, chart.moving, mendings[one.name]).matters for split in chart.splits):

@@ -51,9 +51,12 @@ def debiased(chart: Chart) -> dict[str, Moments] | None:
         return dict(chart.moving)
     kept = 1 - found.share
     return {
-        key: Moments((own.mean - found.share * START_MEAN) / kept, np.maximum((own.variance - found.share * START_VARIANCE) / kept, 0.0))
+        key: Moments(
+            (own.mean - found.share * START_MEAN) / kept,
+            np.maximum((own.variance - found.share * START_VARIANCE) / kept, 0.0),
+        )
         for key, own in chart.moving.items()
-    }  # fmt: skip
+    }
 
 
 def parts(chart: Chart, split: Split, leaks: Sequence[Leak]) -> Iterator[Part]:
@@ -75,7 +78,7 @@ def parts(chart: Chart, split: Split, leaks: Sequence[Leak]) -> Iterator[Part]:
 
 
 def attributed(chart: Chart) -> Attribution:
-    """Find each layer's part of the RMSE gap on training samples: layers are put on batch statistics in turn."""
+    """Find each layer's part of the RMSE gap: layers are put on batch statistics in turn."""
     subject, layers = chart.subject, chart.subject.layers
     most = max(chart.size * 2, min(_SAMPLES, _EVALUATIONS // (4 * len(layers)) // chart.size * chart.size))
     some = np.arange(min(most, len(chart.train)))

@@ -86,7 +86,8 @@ def _way(
         return "yes or no", lambda y: _binary(y, targets, chances)
     if targets.size != outputs.size:
         raise ScoringError(
-            f"labels must fit outputs of shape {_open(outputs)}, as numbers of classes or as values, got {_open(targets)}"
+            f"labels must fit outputs of shape {_open(outputs)}, as numbers of classes or as values, got "
+            f"{_open(targets)}"
         )
     values = targets.reshape(outputs.shape).astype(np.float64)
     return "values", lambda y: regressor_scores(y, values)

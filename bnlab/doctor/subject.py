@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
@@ -70,7 +70,7 @@ class Subject:
 
     @contextmanager
     def of_epsilon(self, epsilon: float) -> Iterator[None]:
-        """Let every layer add another epsilon while inside; functions compiled inside are used there alone."""
+        """Let every layer add another epsilon while inside."""
         kept, own = self._compiled, {layer: layer.epsilon for layer in self.named.values()}
         self._compiled = {}
         try:
@@ -104,7 +104,7 @@ class Subject:
         return self._outputs(("batch", size), x, (), lambda _, count: Batch(count // size), size)
 
     def blended(self, x: Structure, statistics: Layers, row: np.ndarray) -> list[np.ndarray]:
-        """Compute outputs with the layers that a row marks by 1 on the batch's statistics, the others on fixed ones."""
+        """Compute outputs with the layers that a row marks by 1 on batch statistics, others on fixed ones."""
         given = {key: tuple(tf.constant(part, tf.float32) for part in statistics[key]) for key in self.named}
         weight = {
             key: tf.constant(share, tf.float32) for key, share in zip(self.named, row.tolist(), strict=True)
@@ -115,7 +115,7 @@ class Subject:
         )
 
     def moments(self, x: Structure, size: int, stochastic: bool = False) -> Layers:
-        """Note the moments of every batch: layer -> (batches, channels), a row for each call of a shared layer.
+        """Note the moments of every batch: layer -> (batches, channels), one call after another.
 
         Args:
             x: inputs; what does not fill a batch is left out.
@@ -134,7 +134,7 @@ class Subject:
         return {key: [Moments(*notes[call]) for call in sorted(notes)] for key, notes in noted.items()}
 
     def population(self, x: Structure, stochastic: bool = False) -> Layers:
-        """Compute population statistics: all samples one batch, earlier layers on population statistics already.
+        """Compute population statistics: all samples are one batch, so earlier layers have theirs already.
 
         More samples than the memory holds are several large batches, whose moments are merged.
         """
@@ -147,7 +147,7 @@ class Subject:
         return [np.asarray(part, np.float32) for part in tree.flatten(self.model(x, **phase))]
 
     def output_differences(self, x: Structure, statistics: Layers) -> dict[str, float]:
-        """Compare each normalization layer's outputs between the phases: root mean square difference over deviation."""
+        """Compare each layer's outputs between the phases: RMS difference over their deviation."""
         with self._unchanged():
             kinds: list[Statistics] = [
                 {k: (own.mean, own.variance) for k, own in statistics.items()},
@@ -188,7 +188,7 @@ class Subject:
         return {key: _joined([part[key] for part in parts]) for key in self.named if parts[0][key]}
 
     def _run(self, kind: Any, run: Callable, x: Structure, values: Any) -> Any:  # noqa: ANN401
-        """Run compiled, or eagerly where a model's own code cannot be; random layers draw the same each time."""
+        """Run compiled, or eagerly where a model's code cannot be; random layers draw the same each time."""
         key = (kind, _length_of(x))
         self.put_back()
         if key not in self._compiled:

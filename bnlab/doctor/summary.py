@@ -16,7 +16,10 @@ def summarized(chart: Chart, wrong: Sequence[Complaint], causes: Sequence[Cause]
     labelled = chart.scorer(split).labelled
     metric = "accuracy" if labelled and moving.accuracy == moving.accuracy else "rmse"
     name = {"accuracy": "accuracy", "rmse": "RMSE"}[metric]
-    said = f"{split.name} {name} is {getattr(moving, metric):.3g} with moving statistics and {getattr(batch, metric):.3g} with batch statistics"
+    said = (
+        f"{split.name} {name} is {getattr(moving, metric):.3g} with moving statistics and "
+        f"{getattr(batch, metric):.3g} with batch statistics"
+    )
     if not labelled:
         off = chart.scorer(split).disagreement(chart.outputs(split, chart.moving), chart.in_batches(split))
         said = f"{off:.1%} of the {split.name} predictions differ between moving and batch statistics"
