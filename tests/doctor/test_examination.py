@@ -189,12 +189,12 @@ def test_nothing_to_examine(frozen):
     found = examined(model, Data(blobs(16, 1)))
     own = found.diagnosis
     assert (own.verdict, own.status, own.model) == ("nothing to examine", 0, {"name": "plain"})
-    why = {
-        True: "all 1 batch normalization layers of plain are frozen: they use moving statistics in both "
-        "phases",
-        False: "plain has no batch normalization layers: both phases are the same",
-    }[frozen]
-    assert own.summary == (f"Nothing to examine: {why}.",)
+    why = (
+        "all 1 batch normalization layers of plain are frozen"
+        if frozen
+        else "plain has no batch normalization layers"
+    )
+    assert own.summary == (f"Nothing to examine: {why}: both phases are the same.",)
     assert faults(json.loads(json.dumps(own.as_dict(), allow_nan=False)), schema(), schema()) == []
 
 
