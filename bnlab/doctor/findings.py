@@ -20,6 +20,8 @@ from bnlab.science.tape import START_MEAN, START_VARIANCE
 # Outputs in other company may differ by rounding: this much of their size, by the precision of the network.
 _ROUNDING = {"float32": 1e-3, "float64": 1e-3}
 _HALF_ROUNDING = 3e-2
+# What is left within sampling error makes a hypothesis no surer than this.
+_SURE = 0.95
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Findings:
     def odds(self, explained: float) -> float:
         """Give the odds of a hypothesis that explains a share of the distance; sampling makes some of it."""
         sampled = min(self.noise / self.distance, 0.5) if self.distance > 0 else 0.0
-        return odds(explained / (1 - sampled))
+        return odds(max(explained, min(explained / (1 - sampled), _SURE)))
 
 
 def examine_signs(chart: Chart) -> Findings:

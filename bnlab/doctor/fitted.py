@@ -95,12 +95,12 @@ def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
     ):
         return
     said = [f"with {best.name}, training samples fit: {best.explained:.0%} of the distance goes"]
-    strength, harms = 2 * found.odds(best.explained), False
+    strength, harms = found.odds(best.explained), False
     if chart.scorer(chart.train).labelled and best.explained > 0.5:
         gain = changed(chart, chart.train, best, chart.moving)
         if gain.matters:
             said.append(f"{gain.metric} is better by {gain.value:.3g} with them")
-            strength, harms = 3 * strength, best.explained > 1 - NEARER
+            strength, harms = 2 * strength, best.explained > 1 - NEARER
     yield Suspect("preprocessing", strength, tuple(said), harms)
 
 
@@ -119,7 +119,7 @@ def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
                 f"moving statistics lie {nearer:.2g} from those, {found.distance:.2g} from the population",
             )
             fits = nearer < 0.8 * found.distance
-            yield Suspect("tiny_batch", min(MOST, 4 * lost.noticed) * (1 if fits else 0.05), said, fits)
+            yield Suspect("tiny_batch", min(MOST, 8 * lost.noticed) * (1 if fits else 0.05), said, fits)
 
 
 def forgetful(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -162,7 +162,7 @@ def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
         explained = _made_with(chart, found, epsilon)
         than = f"layers that add it see what explains {explained:.0%} of the distance"
         fits = explained > 1 - NEARER if found.distance > found.one_batch else not left.matters
-        strength = min(MOST, 4 * gain.noticed) * 2 * (1 if fits else 0.02)
+        strength = 2 * min(MOST, 8 * gain.noticed) * (1 if fits else 0.02)
         yield Suspect("epsilon", strength, (said, than), fits, epsilon)
 
 

@@ -68,7 +68,9 @@ def better(chart: Chart, split: Split, one: Layers, other: Layers) -> Harm:
     if scorer.labelled:
         return harm(chart.under(split, one), chart.under(split, other))
     moved = scorer.disagreement(chart.outputs(split, one), chart.outputs(split, other))
-    by_batch = scorer.disagreement(chart.in_batches(split), chart.outputs(split, chart.population))
+    # Of few samples, several batches, though they be smaller than training's.
+    size = min(chart.size, max(1, len(split) // 4))
+    by_batch = scorer.disagreement(chart.in_batches(split, size), chart.outputs(split, chart.population))
     # The standard error of a share of n samples is at most 1 / (2 root n).
     noticed = moved * np.sqrt(len(split)) / (NOTICED / 2)
     return Harm("disagreement", moved, float("nan"), float(noticed), float(moved / max(by_batch, 1e-9)))

@@ -157,7 +157,7 @@ class Subject:
         return {key: _relative(one[key], other[key]) for key in self.named if key in one}
 
     def _outputs(
-        self, kind: Any, x: Structure, values: Any, make: Callable, size: int = 1
+        self, kind: Hashable, x: Structure, values: Structure, make: Callable, size: int = 1
     ) -> list[np.ndarray]:
         def run(part: Structure, values: Any) -> list[Tensor]:  # noqa: ANN401
             with probe(self.model, make(values, _length_of(part))):

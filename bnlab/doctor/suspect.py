@@ -5,7 +5,7 @@ hypothesis that says what moving statistics should be is judged by the share R o
 the population that it explains. One fitted share explains some of anything: statistics of other weights are
 too small or too large as a whole, and so is whatever they are compared with, which makes two thirds of the
 distance a coincidence that is seen. So R / (1 - R) counts from 4, where a fifth is left, and rises with the
-power of 3/2 (three layers or so speak for themselves); at most 30. A fact that hardly anything else can make
+power of 3/2 (three layers or so speak for themselves); at most 100. A fact that hardly anything else can make
 counts more than any fit.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PLAIN, MOST, FACT = 1.0, 30.0, 100.0
+PLAIN, MOST, FACT = 1.0, 100.0, 300.0
 """Odds of weights that moved; most that a fit can have; of a fact."""
 COINCIDENCE = 4.0
 """Explained against left, where a fit is as likely as the plain assumption."""
@@ -45,7 +45,7 @@ def odds(explained: float) -> float:
     """Turn the share of squared distance that is explained into odds.
 
     >>> odds(0.5), odds(0.8), odds(1.0), odds(-0.2)
-    (0.125, 1.0, 30.0, 0.0)
+    (0.125, 1.0, 100.0, 0.0)
     """
     ratio = max(explained, 0.0) / max(1 - explained, 1 / MOST**2)
     return float(min((ratio / COINCIDENCE) ** 1.5, MOST))
