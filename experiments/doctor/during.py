@@ -131,7 +131,8 @@ def _other(kind: str, low: float, high: float) -> Callable[[Any], Any]:
     """What makes the other kind of images from images between two values."""
     if kind == "noise":
         return lambda x: keras.random.uniform(ops.shape(x), low, high)
-    return (lambda x: low + high - x) if kind == "inverted" else (lambda x: low + 0.2 * (x - low))
+    slope, offset = (-1.0, low + high) if kind == "inverted" else (0.2, 0.8 * low)
+    return lambda x: slope * x + offset
 
 
 def tiny_batch(bench: Bench, dose: int) -> Trained:

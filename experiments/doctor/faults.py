@@ -31,6 +31,8 @@ EXCLUSIONS = {
     ("never_updated", "renorm"): "renormalization that never updates is no normalization in either phase",
     ("batch_statistics_at_inference", "renorm"): "the class for it does not renormalize",
     ("tiny_batch", "dense"): "of one sample there is no variance, and of two phase true is the worse by .1",
+    ("tiny_batch", "renorm"): "renormalization is made for it: -.01 to .00 of accuracy",
+    ("two_sources", "renorm"): "both kinds are normalized by one average in training too: -.03 to .00",
     ("tiny_batch", "nested"): "the same, for its dense layer",
     ("dropout_shift", "dense"): "phase false stays as good: .00 of accuracy, and the better RMSE",
 }
