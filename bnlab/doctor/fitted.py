@@ -95,7 +95,7 @@ def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
     ):
         return
     said = [f"with {best.name}, training samples fit: {best.explained:.0%} of the distance goes"]
-    strength, harms = found.odds(best.explained), False
+    strength, harms = found.odds(best.explained) * (best.explained > 1 - NEARER / 2), False
     if chart.scorer(chart.train).labelled and best.explained > 0.5:
         gain = changed(chart, chart.train, best, chart.moving)
         if gain.matters:
@@ -162,7 +162,7 @@ def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
         explained = _made_with(chart, found, epsilon)
         than = f"layers that add it see what explains {explained:.0%} of the distance"
         fits = explained > 1 - NEARER if found.distance > found.one_batch else not left.matters
-        strength = 2 * min(MOST, 8 * gain.noticed) * (1 if fits else 0.02)
+        strength = 2 * min(MOST, 8 * gain.noticed) * (1 if fits else 0.002)
         yield Suspect("epsilon", strength, (said, than), fits, epsilon)
 
 
