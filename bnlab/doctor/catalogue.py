@@ -61,7 +61,7 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "half_precision": Entry(
         "statistics kept in half precision",
-        "look at the dtype of moving_variance: with decay 0.999 an average in float16 stops short of its goal",
+        "look at the dtype of moving_variance: in float16, an average of decay 0.999 stops short of its goal",
         "keep the statistics in float32 (mixed_float16 does); for these weights, take them anew",
         True,
     ),

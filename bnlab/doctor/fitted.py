@@ -22,8 +22,6 @@ EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _LEAST = 0.005
 # Shares are fitted in steps of this size.
 _GRID = 0.02
-# As many times further than estimated weights do not move.
-_FAR = 2.0
 # An average that keeps no more than this is one of a few batches.
 _FORGETFUL = 0.5
 
@@ -41,9 +39,10 @@ def not_arrived(chart: Chart, found: Findings) -> Iterator[Suspect]:
         held = decay**steps
         told = 1 - distance_of(chart, mixed(chart.fed, start(chart), held)) / found.distance
         said.append(f"{decay:g}^{steps} = {held:.2g} of it must be left, which explains {told:.0%}")
-        strength = max(
-            strength * 0.5, found.odds(told) * (held > _LEAST) * (4 if told > 1 - NEARER / 2 else 1)
-        )
+        # More of it than that can only be left where steps did not update.
+        left = strength * (0.1 if share > 2 * held else 0.5)
+        sure = 4 if told > 1 - NEARER / 2 else 1
+        strength = max(left, sure * found.odds(told) * (held > _LEAST))
     yield Suspect("not_arrived", strength, tuple(said))
 
 
@@ -186,7 +185,7 @@ def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
     )
     moved = drift(chart)
     than = f"weights that move by {moved.by} make about {moved.distance:.2g}"
-    far = found.distance > _FAR * moved.distance
+    far = found.distance > moved.distance
     yield Suspect("hot", PLAIN * (0.3 if far else 1), (said, than))
     yield Suspect("weights_changed", PLAIN * (1 if far else 0.3), (said, than))
 
