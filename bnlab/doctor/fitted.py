@@ -13,9 +13,9 @@ from bnlab.doctor.groups import homogeneous
 from bnlab.doctor.harm import harm
 from bnlab.doctor.inputs import changed, dummies, other_sources, restored
 from bnlab.doctor.mending import with_epsilon
-from bnlab.doctor.parts import start
+from bnlab.doctor.parts import as_held, explains, held, start
 from bnlab.doctor.suspect import FACT, MOST, NEARER, PLAIN, Suspect
-from bnlab.science.mixtures import fit, mixed
+from bnlab.science.mixtures import fit
 
 EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 # A smaller share of something else does not open a gap that matters.
@@ -33,16 +33,14 @@ def not_arrived(chart: Chart, found: Findings) -> Iterator[Suspect]:
     share, explained = fit(chart.moving, chart.fed, start(chart), chart.subject.epsilons)
     said = [f"{share:.2g} of the start, in all layers, explains {explained:.0%} of the distance"]
     strength = found.odds(explained) * (share > _LEAST)
-    if steps := chart.facts.get("iterations"):
+    if (left := held(chart)) is not None:
         # A file that was trained in several runs counts the steps of the last.
-        decay = float(np.median([layer.momentum for layer in chart.subject.named.values()]))
-        held = decay**steps
-        told = 1 - distance_of(chart, mixed(chart.fed, start(chart), held)) / found.distance
-        said.append(f"{decay:g}^{steps} = {held:.2g} of it must be left, which explains {told:.0%}")
+        told, most = explains(chart, as_held(chart, left)), max(left.values())
+        said.append(f"{most:.2g} of it must be left after {chart.facts['iterations']:,} steps: {told:.0%}")
         # More of it than that can only be left where steps did not update.
-        left = strength * (0.1 if share > 2 * held else 0.5)
+        fitted = strength * (0.1 if share > 2 * most else 0.5)
         sure = 4 if told > 1 - NEARER / 2 else 1
-        strength = max(left, sure * found.odds(told) * (held > _LEAST))
+        strength = max(fitted, sure * found.odds(told) * (most > _LEAST))
     yield Suspect("not_arrived", strength, tuple(said))
 
 

@@ -11,7 +11,7 @@ from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.diagnosis import Remedy
 from bnlab.doctor.harm import better
 from bnlab.doctor.parts import debiased
-from bnlab.doctor.subject import Layers
+from bnlab.doctor.subject import Layers, length, take
 from bnlab.science.gap import METRICS, gap
 from bnlab.science.scores import Scores
 
@@ -33,15 +33,17 @@ def candidates(chart: Chart, epsilon: float | None) -> dict[str, Callable[[], La
         chart: of the model.
         epsilon: that of training, where the evidence speaks for another than the layers'.
     """
+    subject, test = chart.subject, chart.test
     found: dict[str, Callable[[], Layers | None]] = {
-        "population": lambda: chart.population,
-        "mean_moments": lambda: chart.means,
+        # Estimated anew, for what it costs is told.
+        "population": lambda: subject.population(chart.x),
+        "mean_moments": lambda: chart.average(subject.moments(chart.x, chart.size, stochastic=True)),
         "zero_debias": lambda: debiased(chart),
     }
     if epsilon is not None:
         found["epsilon"] = lambda: with_epsilon(chart, chart.moving, epsilon)
-    if chart.test is not None:
-        found["test_statistics"] = lambda: chart.of_test
+    if test is not None:
+        found["test_statistics"] = lambda: subject.population(take(test.x, slice(0, length(chart.x))))
     return found
 
 
@@ -71,12 +73,18 @@ def tried(chart: Chart, epsilon: float | None) -> Iterator[tuple[Remedy, Layers]
 
 
 def best_of(chart: Chart, remedies: Sequence[Remedy], mendings: Mapping[str, Layers]) -> str | None:
-    """Choose the remedy with the smallest RMSE on training samples; None if it makes no difference."""
-    own = [one for one in remedies if one.split == "train" and one.name not in TRANSDUCTIVE]
-    for one in sorted(own, key=lambda one: one.metrics.get("rmse", np.inf)):
-        if any(better(chart, split, chart.moving, mendings[one.name]).matters for split in chart.splits):
-            return one.name
-    return None
+    """Choose the first of the table that is not noticeably worse than the best; None if it changes nothing."""
+    own = {one.name: one.metrics.get("rmse", np.inf) for one in remedies if one.split == "train"}
+    names = [name for name in MENDINGS if name in own and name not in TRANSDUCTIVE]
+    if not names:
+        return None
+    best = min(names, key=lambda name: own[name])
+    name = next(n for n in names if not _matters(chart, mendings[n], mendings[best]))
+    return name if _matters(chart, chart.moving, mendings[name]) else None
+
+
+def _matters(chart: Chart, one: Layers, other: Layers) -> bool:
+    return any(better(chart, split, one, other).matters for split in chart.splits)
 
 
 def _outcome(chart: Chart, name: str, split: Split, statistics: Layers, seconds: float) -> Remedy:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.diagnosis import Part
 from bnlab.doctor.findings import Leak
+from bnlab.doctor.subject import Layers
 from bnlab.science.attribution import Attribution, attribute
 from bnlab.science.decomposition import decompose
-from bnlab.science.mixtures import fit
+from bnlab.science.mixtures import apart, fit, mixed
 from bnlab.science.moments import Moments
 from bnlab.science.scores import Scores
 from bnlab.science.tape import START_MEAN, START_VARIANCE
@@ -26,6 +27,9 @@ LINKS = {
     "batch": "the batch's own statistics are noisy: what normalizing by few samples does",
 }
 """What each link of the chain takes away, in order."""
+# A share of the start that is all there is, and what a hypothesis must explain to be taken.
+_ALL, _MOST = 0.999, 0.5
+_START = (START_MEAN, START_VARIANCE)
 # Samples on which layers are put, one after another, on batch statistics; fewer for many layers.
 _SAMPLES, _EVALUATIONS = 256, 2**15
 
@@ -38,25 +42,51 @@ def start(chart: Chart) -> dict[str, Moments]:
     }
 
 
+def held(chart: Chart) -> dict[str, float] | None:
+    """Share of the start that steps leave in each layer; None where the file does not tell them.
+
+    A layer that one step calls several times is updated as often.
+    """
+    if not (steps := chart.facts.get("iterations")):
+        return None
+    named, calls = chart.subject.named, chart.subject.calls
+    return {key: float(layer.momentum ** (steps * max(1, calls[key]))) for key, layer in named.items()}
+
+
+def as_held(chart: Chart, shares: Mapping[str, float]) -> dict[str, Moments]:
+    """Give the population mixed with shares of the start: moving statistics of resting weights."""
+    first = start(chart)
+    return {key: mixed({key: own}, {key: first[key]}, shares[key])[key] for key, own in chart.fed.items()}
+
+
 def debiased(chart: Chart) -> dict[str, Moments] | None:
     """Moving statistics without what they hold of their start; None where they hold nothing else.
 
-    The share is the one that fits best, if it explains most of the distance from the population; else the
-    average is taken to have arrived.
+    The shares are those that the steps of training leave, if they explain most of the distance from the
+    population, else the one that fits best, if that does; else the average is taken to have arrived.
     """
     found = fit(chart.moving, chart.fed, start(chart), chart.subject.epsilons)
-    if found.share > 0.999:
+    shares = dict.fromkeys(chart.moving, found.share)
+    if (own := held(chart)) is not None and explains(chart, as_held(chart, own)) > _MOST:
+        shares = own
+    if found.share > _ALL:
         return None
-    if found.explained < 0.5 or found.share < 1e-3:
+    if found.explained < _MOST or found.share < 1 - _ALL:
         return dict(chart.moving)
-    kept = 1 - found.share
-    return {
-        key: Moments(
-            (own.mean - found.share * START_MEAN) / kept,
-            np.maximum((own.variance - found.share * START_VARIANCE) / kept, 0.0),
-        )
-        for key, own in chart.moving.items()
-    }
+    return {key: _without(moments, shares[key]) for key, moments in chart.moving.items()}
+
+
+def explains(chart: Chart, hypothesis: Layers) -> float:
+    """Say what share of the moving statistics' squared distance from the population is explained."""
+    epsilons = chart.subject.epsilons
+    return 1 - apart(chart.moving, hypothesis, epsilons) / max(
+        apart(chart.moving, chart.fed, epsilons), 1e-12
+    )
+
+
+def _without(moments: Moments, share: float) -> Moments:
+    mean, variance = ((own - share * first) / (1 - share) for own, first in zip(moments, _START, strict=True))
+    return Moments(mean, np.maximum(variance, 0.0))
 
 
 def parts(chart: Chart, split: Split, leaks: Sequence[Leak]) -> Iterator[Part]:
