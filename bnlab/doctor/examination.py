@@ -270,8 +270,9 @@ def _affordable(subject: Subject, x: Structure) -> int:
 def _nothing(model: keras.Model) -> Diagnosis:
     frozen = len(named_layers(model))
     why = (
-        f"all {frozen} batch normalization layers of {model.name} are frozen: both phases are the same"
+        f"All {frozen} batch normalization layers of the model {model.name} are frozen"
         if frozen
-        else f"{model.name} has no batch normalization layers: both phases are the same"
+        else f"The model {model.name} has no batch normalization layers"
     )
-    return Diagnosis("nothing to examine", (f"Nothing to examine: {why}.",), model={"name": model.name})
+    summary = (f"{why}: both phases are the same.",)
+    return Diagnosis("nothing to examine", summary, model={"name": model.name})

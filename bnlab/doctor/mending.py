@@ -73,7 +73,7 @@ def tried(chart: Chart, epsilon: float | None) -> Iterator[tuple[Remedy, Layers]
 
 
 def best_of(chart: Chart, remedies: Sequence[Remedy], mendings: Mapping[str, Layers]) -> str | None:
-    """Choose the first of the table that is not noticeably worse than the best; None if it changes nothing."""
+    """Choose the first of the table that is not noticeably worse than the best; None if it is no use."""
     own = {one.name: one.metrics.get("rmse", np.inf) for one in remedies if one.split == "train"}
     names = [name for name in MENDINGS if name in own and name not in TRANSDUCTIVE]
     if not names:

@@ -23,7 +23,7 @@ def summarized(chart: Chart, wrong: Sequence[Complaint], causes: Sequence[Cause]
     if not labelled:
         off = chart.scorer(split).disagreement(chart.outputs(split, chart.moving), chart.in_batches(split))
         said = f"{off:.1%} of the {split.name} predictions differ between moving and batch statistics"
-    yield f"{'Sick' if wrong else 'Healthy'}: {said}."
+    yield f"{said[0].upper()}{said[1:]}."
     if wrong and causes:
         yield f"The likeliest cause: {causes[0].title} ({causes[0].confidence:.0%})."
 

@@ -123,9 +123,10 @@ def remedies(found: Found, once: bool = False) -> Table:
     columns |= {
         "gap left": _column(rows, "gap", signed=True),
         "closes": [NOTHING if row["closed"] is None else percent(amount(row["closed"])) for row in rows],
-        "fits a file": ["yes" if row["writable"] else "no" for row in rows],
-        "seconds": [f"{amount(row['seconds']):.2g}" for row in rows],
     }
+    if not all(row["writable"] for row in rows):
+        columns["fits a file"] = ["yes" if row["writable"] else "no" for row in rows]
+    columns["seconds"] = [f"{amount(row['seconds']):.2g}" for row in rows]
     return table(columns, ["remedy", "split"])
 
 

@@ -42,7 +42,7 @@ def test_a_sick_model(sick):
     assert (own.verdict, own.status) == ("sick", 1)
     assert own.causes[0].name == "not_arrived"
     assert sum(cause.confidence for cause in own.causes) + own.unexplained == pytest.approx(1, abs=0.01)
-    assert own.summary[0].startswith("Sick: test accuracy is ")
+    assert own.summary[0].startswith("Test accuracy is ")
     assert own.summary[1].startswith(f"The likeliest cause: {own.causes[0].title}")
     assert own.advice.startswith("More steps, a faster decay")
 
@@ -148,7 +148,7 @@ def test_a_healthy_model(known):
     own = found.diagnosis
     assert (own.verdict, own.status, own.causes, own.remedies, own.parts) == ("healthy", 0, (), (), ())
     assert (found.best, found.mendings, own.advice) == (None, {}, "")
-    assert own.summary[0].startswith("Healthy: test accuracy is ")
+    assert own.summary[0].startswith("Test accuracy is ")
     assert [layer.part for layer in own.layers] == [None, None]
     assert faults(json.loads(json.dumps(own.as_dict(), allow_nan=False)), schema(), schema()) == []
 
@@ -190,11 +190,11 @@ def test_nothing_to_examine(frozen):
     own = found.diagnosis
     assert (own.verdict, own.status, own.model) == ("nothing to examine", 0, {"name": "plain"})
     why = (
-        "all 1 batch normalization layers of plain are frozen"
+        "All 1 batch normalization layers of the model plain are frozen"
         if frozen
-        else "plain has no batch normalization layers"
+        else "The model plain has no batch normalization layers"
     )
-    assert own.summary == (f"Nothing to examine: {why}: both phases are the same.",)
+    assert own.summary == (f"{why}: both phases are the same.",)
     assert faults(json.loads(json.dumps(own.as_dict(), allow_nan=False)), schema(), schema()) == []
 
 
@@ -259,7 +259,7 @@ def test_statistics_that_are_not_finite(known):
     put_statistics(model, {k: v._replace(mean=v.mean * np.nan) for k, v in population.items()})
     own = examine(model, data.x_train, data.y_train, samples=128)
     assert (own.verdict, own.causes[0].name) == ("sick", "not_finite")
-    assert own.summary[0].startswith("Sick: train accuracy is ")
+    assert own.summary[0].startswith("Train accuracy is ")
     assert own.remedies[0].name in ("population", "mean_moments")
     assert {layer.kl for layer in own.layers} == {None}
     assert faults(json.loads(json.dumps(own.as_dict(), allow_nan=False)), schema(), schema()) == []

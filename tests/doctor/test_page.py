@@ -258,7 +258,7 @@ def test_a_terminal_without_unicode_gets_what_it_can_show(monkeypatch):
 def test_no_remedy_is_promised_to_close_what_is_not_known():
     remedy = Remedy("population", "test", {"rmse": 0.08}, float("nan"), None, True, 1.0)
     lines = section(shown(replace(examples.SICK, remedies=(remedy,), command="")), QUESTIONS[3])
-    assert lines[:2] == ["remedy RMSE fits a file seconds", "population 0.0800 yes 1"]
+    assert lines[:2] == ["remedy RMSE seconds", "population 0.0800 1"]
     assert "--mend" not in " ".join(lines)
 
 

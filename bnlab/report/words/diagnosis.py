@@ -31,8 +31,13 @@ REGARD = {1: "worse", 0: "no", -1: "better"}
 MEANINGS = causes.MEANINGS | {
     "shift": "the evaluated samples are others than those trained on",
     "batch": "what normalizing by the few samples of a batch does",
+    "dropout": "dropout, noise or augmentation layers that are off in inference",
 }
-REMEDIES = {name: text.replace("image", "sample") for name, text in remedies.MEANINGS.items()}
+REMEDIES = {name: text.replace("image", "sample") for name, text in remedies.MEANINGS.items()} | {
+    "population": "statistics of the training data at these weights, with dropout and the like off",
+    "mean_moments": "mean moments of training batches: what the average would come to if the weights rested",
+    "epsilon": "variances corrected for an epsilon of training that is another than the layers'",
+}
 """What each remedy does, to samples of any kind."""
 LOST = "The parts of the gap are not numbers."
 AGREEMENT = (
