@@ -36,7 +36,9 @@ def not_arrived(chart: Chart, found: Findings) -> Iterator[Suspect]:
     if (left := held(chart)) is not None:
         # A file that was trained in several runs counts the steps of the last.
         told, most = explains(chart, as_held(chart, left)), max(left.values())
-        said.append(f"{most:.2g} of it must be left after {chart.facts['iterations']:,} steps: {told:.0%}")
+        slowest = max(layer.momentum for layer in chart.subject.named.values())
+        steps = f"{slowest:g}^{chart.facts['iterations']}"
+        said.append(f"{steps} = {most:.2g} of it must be left, which explains {told:.0%}")
         # More of it than that can only be left where steps did not update.
         fitted = strength * (0.1 if share > 2 * most else 0.5)
         sure = 4 if told > 1 - NEARER / 2 else 1
