@@ -78,18 +78,22 @@ def run(corpus: Path, table: Path, only: str, jobs: int) -> None:
     folders = [
         path.parent for path in sorted(corpus.glob(f"{only}/truth.json")) if path.parent.name not in known
     ]
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(jobs, context, max_tasks_per_child=_EACH) as pool,
-        table.open("a", newline="") as file,
-    ):
+    with table.open("a", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, restval="")
         if not known:
             writer.writeheader()
-        for row in pool.map(_tried, map(str, folders)):
+        for row in _examined(folders, jobs):
             writer.writerow(row)
             file.flush()
             print(f"{row['model']}: {row['fault']} -> {row['verdict']} {row.get('first', '')}", flush=True)
+
+
+def _examined(folders: list[Path], jobs: int) -> Iterator[dict[str, Any]]:
+    """Examine models side by side, in processes that are new after a while."""
+    context, each = multiprocessing.get_context("spawn"), _EACH * jobs
+    for first in range(0, len(folders), each):
+        with ProcessPoolExecutor(jobs, context) as pool:
+            yield from pool.map(_tried, map(str, folders[first : first + each]))
 
 
 def _rows(table: Path) -> Iterator[dict[str, str]]:
