@@ -20,6 +20,8 @@ from bnlab.science.mixtures import fit
 EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 # A smaller share of something else does not open a gap that matters.
 _LEAST = 0.005
+# Weights that are about equal are at most as many times their mean.
+_EVEN = 1.3
 # Shares are fitted in steps of this size.
 _GRID = 0.02
 # An average that keeps no more than this is one of a few batches.
@@ -82,7 +84,9 @@ def grouped(chart: Chart, found: Findings) -> Iterator[Suspect]:
         )
         most = int(group.weights.argmax())
         last = f"the largest weight, {group.weights[most]:.2g}, has {group.by} {group.names[most]}"
-        name = "two_sources" if group.by == "kind" else "unshuffled"
+        # Of a sorted file an average remembers the end; of two sources in turn, both.
+        in_turn = group.weights[most] < _EVEN / len(group.weights)
+        name = "two_sources" if group.by == "kind" or in_turn else "unshuffled"
         yield Suspect(name, found.odds(group.explained), (said, last))
 
 

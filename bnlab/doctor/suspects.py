@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bnlab.doctor.catalogue import CATALOGUE
 from bnlab.doctor.certain import FACTS
@@ -10,7 +11,7 @@ from bnlab.doctor.chart import Chart
 from bnlab.doctor.diagnosis import Cause
 from bnlab.doctor.findings import Findings
 from bnlab.doctor.fitted import FITS
-from bnlab.doctor.suspect import PLAIN, Suspect
+from bnlab.doctor.suspect import MOST, PLAIN, Suspect
 
 NONE_OF_THESE = 0.3 * PLAIN
 """Odds of a cause that is not in the catalogue."""
@@ -25,7 +26,15 @@ def suspects(chart: Chart, found: Findings) -> list[Suspect]:
     for own in (own for look in looks for own in look(chart, found)):
         if own.name not in best or own.strength > best[own.name].strength:
             best[own.name] = own
-    return sorted(best.values(), key=lambda own: -own.strength)
+    return sorted(_reconciled(best).values(), key=lambda own: -own.strength)
+
+
+def _reconciled(best: dict[str, Suspect]) -> dict[str, Suspect]:
+    """Weaken what another suspect would bring about: one of two kinds is foreign to both together."""
+    if "two_sources" in best and "preprocessing" in best and best["two_sources"].strength >= MOST:
+        weaker = replace(best["preprocessing"], strength=best["preprocessing"].strength / 10)
+        return best | {"preprocessing": weaker}
+    return best
 
 
 def ranked(named: Sequence[Suspect]) -> tuple[tuple[Cause, ...], float]:

@@ -18,7 +18,8 @@ class Complaint(NamedTuple):
     """Something that is wrong with a model.
 
     Attributes:
-        what: `statistics`, `inference`, `inputs`, `batches`, `epsilon`, `statistics are right and unfit`.
+        what: `statistics`, `inference`, `batches`, `unfit` (weights that do better with the start), or a suspect
+            that harms by itself.
         split: where it is seen, or empty.
         harm: what it does; None where it is wrong whatever it does.
     """
@@ -32,7 +33,7 @@ def complaints(chart: Chart, found: Findings, named: Sequence[Suspect]) -> list[
     """List what is wrong; a healthy model has nothing here."""
     return [
         *_facts(chart, found),
-        *_harms(chart),
+        *_harms(chart, bool(found.at_start)),
         *(Complaint(own.name, "", None) for own in named if own.harms),
     ]
 
@@ -47,11 +48,13 @@ def _facts(chart: Chart, found: Findings) -> Iterator[Complaint]:
         yield Complaint("statistics", "", None)
 
 
-def _harms(chart: Chart) -> Iterator[Complaint]:
+def _harms(chart: Chart, at_start: bool) -> Iterator[Complaint]:
     for split in chart.splits:
         lost = better(chart, split, chart.moving, chart.population)
-        if lost.matters or lost.inverse:
-            yield Complaint("statistics" if lost.matters else "unfit", split.name, lost)
+        if lost.matters:
+            yield Complaint("statistics", split.name, lost)
+        elif lost.inverse and at_start:  # better with no data's statistics than with its own
+            yield Complaint("unfit", split.name, lost)
         if chart.scorer(split).labelled:
             yield from _beyond_statistics(chart, split)
 
