@@ -6,8 +6,8 @@ A difference matters if it is real and would be noticed:
     noticed    beyond twice the standard error with which the metric itself is known on these samples: a model
                that is worse by less cannot be told from the same model on other samples of as many
 
-and, whether there are labels or not, if it moves predictions more than a batch of training's own size moves
-them: the weights were trained to bear that much.
+Without labels: if it moves predictions further than two batches of training's own size are from each other,
+for the weights were trained to bear that much, and by more than the standard error of any share of so many.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def better(chart: Chart, split: Split, one: Layers, other: Layers) -> Harm:
     by_batch = scorer.disagreement(chart.in_batches(split, size), chart.outputs(split, chart.population))
     # The standard error of a share of n samples is at most 1 / (2 root n).
     noticed = moved * np.sqrt(len(split)) / (NOTICED / 2)
-    return Harm("disagreement", moved, float("nan"), float(noticed), float(moved / max(by_batch, 1e-9)))
+    # As far as two batches are from each other.
+    real = moved / max(np.sqrt(2) * by_batch, 1e-9)
+    return Harm("disagreement", moved, float("nan"), float(noticed), float(real))
 
 
 def _harm(metric: str, difference: tuple[float, float], own: float) -> Harm:

@@ -18,8 +18,8 @@ class Complaint(NamedTuple):
     """Something that is wrong with a model.
 
     Attributes:
-        what: `statistics`, `inference`, `batches`, `unfit` (weights that do better with the start), or a suspect
-            that harms by itself.
+        what: `statistics`, `inference`, `batches`, `unfit` (weights that do better with the start), or a
+            suspect that harms by itself.
         split: where it is seen, or empty.
         harm: what it does; None where it is wrong whatever it does.
     """
