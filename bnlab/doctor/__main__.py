@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnlab.records import said
+from bnlab.records import first_line, said
 
 if TYPE_CHECKING:
     from bnlab.doctor.diagnosis import Diagnosis
@@ -43,6 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _known_errors() as error:
         print(f"bnlab: {said(error)}", file=sys.stderr)
         return 2
+    except Exception as error:  # status 1 would say that the model is sick
+        if os.environ.get("BNLAB_TRACEBACK"):
+            raise
+        print(
+            f"bnlab: the examination failed, {type(error).__name__}: {first_line(error)[:200]}; "
+            "BNLAB_TRACEBACK=1 shows where",
+            file=sys.stderr,
+        )
+        return 2
     return diagnosis.status
 
 
@@ -55,6 +65,8 @@ def _check(options: argparse.Namespace) -> None:
         raise KerasFileError("a model and its data are needed: bnlab-doctor MODEL.keras --data data.npz")
     if options.mend is not None:
         check_name(options.mend)
+        if options.mend.exists() and options.model.exists() and options.mend.samefile(options.model):
+            raise KerasFileError(f"--mend must name another file than the model, got {options.mend}")
     elif options.remedy is not None:
         raise DataError("--remedy says what --mend OUT.keras writes, and --mend is not given")
     if options.track is not None:
@@ -85,14 +97,15 @@ def _diagnosed(options: argparse.Namespace) -> Diagnosis:
     )
     if options.mend is None:
         return diagnosis
-    from bnlab.doctor.mend import mend
+    from bnlab.doctor.mend import mend, refused
 
+    if why := refused(found, options.remedy):
+        return replace(diagnosis, notes=(*diagnosis.notes, f"not mended: {why}"))
     mended, note = mend(
         options.model, options.mend, model, found, data, options.remedy,
         reopen=lambda path: open_any(path, options.custom).model,
     )  # fmt: skip
-    notes = (*diagnosis.notes, *([note] if note else []))
-    return replace(diagnosis, mended=mended, notes=notes)
+    return replace(diagnosis, mended=mended, notes=(*diagnosis.notes, *([note] if note else [])))
 
 
 def _command(options: argparse.Namespace) -> str:

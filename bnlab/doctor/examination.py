@@ -19,7 +19,7 @@ from bnlab.doctor.fitting import fits
 from bnlab.doctor.mending import best_of, tried
 from bnlab.doctor.parts import attributed, parts
 from bnlab.doctor.subject import Layers, Structure, Subject, length, take
-from bnlab.doctor.summary import advised, summarized
+from bnlab.doctor.summary import advised, remarks, summarized, too_few
 from bnlab.doctor.suspect import Suspect
 from bnlab.doctor.suspects import epsilon_of, ranked, suspects
 from bnlab.doctor.verdict import complaints
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import keras
 
 _SAMPLES, _FEWEST, _SECONDS = 1024, 64, 1.0
+# Fewer samples than these show no gap that is not a disaster, so a model is not called healthy for them.
+_TELLING = 32
 _BATCH_SIZE = 32
 # Keras prints its messages bold.
 _ESCAPE = re.compile(r"\x1b\[\d*m")
@@ -143,19 +145,22 @@ def _size(batch_size: int | None, data: Data) -> int:
 
 def _examined(chart: Chart) -> Examination:
     found = examine_signs(chart)
-    named = suspects(chart, found)
+    named, missed = suspects(chart, found)
     wrong = complaints(chart, found, named)
+    notes = (*missed, *remarks(chart, found))
     if not wrong:
-        return Examination(
-            _diagnosis(chart, found, named, verdict="healthy", summary=tuple(summarized(chart, (), ())))
+        few = len(chart.train) < _TELLING
+        verdict, said = (
+            ("unclear", tuple(too_few(chart))) if few else ("healthy", tuple(summarized(chart, ())))
         )
+        return Examination(_diagnosis(chart, found, named, verdict=verdict, summary=said, notes=notes))
     causes, unexplained = ranked(named)
     outcomes = list(tried(chart, epsilon_of(named)))
     remedies = sorted((own for own, _ in outcomes), key=lambda own: (own.split != "train", own.gap))
     mendings = {own.name: statistics for own, statistics in outcomes}
     best = best_of(chart, remedies, mendings)
     diagnosis = _diagnosis(
-        chart, found, named, verdict="sick", summary=tuple(summarized(chart, wrong, causes)),
+        chart, found, named, verdict="sick", summary=tuple(summarized(chart, causes)), notes=notes,
         parts=tuple(own for split in chart.splits for own in parts(chart, split, found.leaks)),
         causes=causes, unexplained=unexplained, remedies=tuple(remedies),
         advice=advised(causes, remedies, best),
@@ -195,7 +200,8 @@ def _disagreement(chart: Chart, split: Split) -> float:
 
 def _layers(chart: Chart, sick: bool) -> Iterator[Layer]:
     subject = chart.subject
-    shares = {own.layer: own.part["rmse"] for own in attributed(chart).layers} if sick else {}
+    found = attributed(chart) if sick else None
+    shares = {} if found is None else {own.layer: own.part["rmse"] for own in found.layers}
     outputs = subject.output_differences(chart.train.x, chart.moving)
     for key, layer in named_layers(subject.model).items():
         known = {

@@ -22,6 +22,8 @@ EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _LEAST = 0.005
 # Weights that are about equal are at most as many times their mean.
 _EVEN = 1.3
+# A distance below so many times that of sampling is none.
+_SAMPLED = 2.0
 # Shares are fitted in steps of this size.
 _GRID = 0.02
 # An average that keeps no more than this is one of a few batches.
@@ -183,15 +185,17 @@ def stale(chart: Chart, found: Findings) -> Iterator[Suspect]:
     weights that were averaged or changed since may be anywhere.
     """
     times = found.distance / max(found.noise, 1e-12)
+    if times < _SAMPLED:
+        return
+    moved = drift(chart)
+    far = found.distance / max(moved.distance, 1e-12)
     said = (
         f"moving statistics lie {found.distance:.2g} from the population, {times:.3g} times what sampling "
         "explains"
     )
-    moved = drift(chart)
-    than = f"weights that move by {moved.by} make about {moved.distance:.2g}"
-    far = found.distance > moved.distance
-    yield Suspect("hot", PLAIN * (0.3 if far else 1), (said, than))
-    yield Suspect("weights_changed", PLAIN * (1 if far else 0.3), (said, than))
+    than = f"that is {far:.2g} times what weights make that move by {moved.by}"
+    yield Suspect("hot", PLAIN / (1 + far), (said, than))
+    yield Suspect("weights_changed", PLAIN * far / (1 + far), (said, than))
 
 
 FITS = (

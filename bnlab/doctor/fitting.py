@@ -33,12 +33,31 @@ def fits(data: Data, model: keras.Model) -> Data:
         return data
     train, notes = _fitted("x_train", data.x_train, model)
     test, more = (None, []) if data.x_test is None else _fitted("x_test", data.x_test, model)
-    return dataclasses.replace(data, x_train=train, x_test=test, notes=(*data.notes, *notes, *more))
+    labels = {part: _labels(part, getattr(data, part), model) for part in ("y_train", "y_test")}
+    return dataclasses.replace(data, x_train=train, x_test=test, notes=(*data.notes, *notes, *more), **labels)
+
+
+def _labels(part: str, value: Arrays, model: keras.Model) -> Arrays:
+    """Order labels that bear names as the model's outputs are."""
+    names = list(getattr(model, "output_names", None) or [])
+    if not isinstance(value, Mapping) or isinstance(getattr(model, "output", None), Mapping) or not names:
+        return value
+    if set(value) != set(names):
+        raise DataError(
+            f"{part} must have the names of the model's outputs ({', '.join(names)}), got {', '.join(value)}"
+        )
+    return tuple(value[name] for name in names)
+
+
+def _typed(array: np.ndarray, model: keras.Model) -> np.ndarray:
+    """Turn whole numbers and truth values into what a model of floats makes of them anyway."""
+    floats = all("float" in str(own.dtype) for own in model.inputs)
+    return array.astype(np.float32) if floats and array.dtype.kind in "bui" else array
 
 
 def _fitted(part: str, value: Arrays, model: keras.Model) -> tuple[Arrays, list[str]]:
     wanted = _wanted(model)
-    arrays = _arranged(part, value, list(wanted))
+    arrays = [_typed(array, model) for array in _arranged(part, value, list(wanted))]
     several, notes = len(wanted) > 1, []
     found = {}
     for (name, shape), array in zip(wanted.items(), arrays, strict=True):

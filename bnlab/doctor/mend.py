@@ -18,21 +18,21 @@ class MendError(Exception):
     """A model cannot be mended by other statistics; the message is one line."""
 
 
-def chosen(found: Examination, remedy: str | None) -> str:
-    """Choose the remedy to write: the one that is asked for, or the best that looks at training data alone.
+def refused(found: Examination, remedy: str | None) -> str:
+    """Say why nothing is written, or nothing where something is.
 
     Raises:
-        MendError: there is none that mends the model, or not the one that is asked for.
+        MendError: the remedy that is asked for was not tried.
     """
     diagnosis = found.diagnosis
-    if remedy is not None and remedy not in found.mendings:
-        known = ", ".join(found.mendings) or "none, for nothing is sick"
-        raise MendError(f"--remedy must be one that was tried ({known}), got {remedy}")
     if diagnosis.verdict != "sick":
-        raise MendError(f"there is nothing to mend: the verdict is {diagnosis.verdict}")
-    if (name := remedy or found.best) is None:
-        raise MendError(f"no other statistics mend this model, so nothing is written: {_why(diagnosis)}")
-    return name
+        return f"the verdict is {diagnosis.verdict}, and nothing is written"
+    if remedy is not None and remedy not in found.mendings:
+        raise MendError(f"--remedy must be one that was tried ({', '.join(found.mendings)}), got {remedy}")
+    if remedy is None and found.best is None:
+        why = _why(diagnosis)
+        return f"no statistics of the training data mend these weights, and nothing is written; {why}"
+    return ""
 
 
 def mend(
@@ -47,17 +47,17 @@ def mend(
         model: as it was examined.
         found: of its examination.
         data: that it was examined on.
-        remedy: which to write; None: the best.
+        remedy: which to write, one that `refused` lets pass; None: the best.
         reopen: opens a file that was written.
 
     Returns:
         The gaps before and after, and a note where more than statistics had to change.
 
     Raises:
-        MendError: nothing mends it.
         KerasFileError: it cannot be written.
     """
-    name = chosen(found, remedy)
+    name = remedy or found.best
+    assert name is not None  # see `refused`
     note = rewrite(source, out, model, found.mendings[name])
     after = measured(reopen(out), data, found.batch_size, found.samples)
     return Mended(str(out), name, found.diagnosis.gaps, after), note

@@ -79,7 +79,7 @@ def best_of(chart: Chart, remedies: Sequence[Remedy], mendings: Mapping[str, Lay
     if not names:
         return None
     best = min(names, key=lambda name: own[name])
-    name = next(n for n in names if not _matters(chart, mendings[n], mendings[best]))
+    name = next((n for n in names if not _matters(chart, mendings[n], mendings[best])), best)
     return name if _matters(chart, chart.moving, mendings[name]) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -32,6 +33,8 @@ _ALL, _MOST = 0.999, 0.5
 _START = (START_MEAN, START_VARIANCE)
 # Samples on which layers are put, one after another, on batch statistics; fewer for many layers.
 _SAMPLES, _EVALUATIONS = 256, 2**15
+# Time that all of it may take.
+_SECONDS = 30.0
 
 
 def start(chart: Chart) -> dict[str, Moments]:
@@ -107,15 +110,22 @@ def parts(chart: Chart, split: Split, leaks: Sequence[Leak]) -> Iterator[Part]:
         yield Part(split.name, cause, *map(float, own["rmse"]))
 
 
-def attributed(chart: Chart) -> Attribution:
-    """Find each layer's part of the RMSE gap: layers are put on batch statistics in turn."""
+def attributed(chart: Chart) -> Attribution | None:
+    """Find each layer's part of the RMSE gap: layers are put on batch statistics in turn.
+
+    A gap has some four evaluations per layer; None where they would take too long.
+    """
     subject, layers = chart.subject, chart.subject.layers
     most = max(chart.size * 2, min(_SAMPLES, _EVALUATIONS // (4 * len(layers)) // chart.size * chart.size))
-    some = np.arange(min(most, len(chart.train)))
-    split = chart.some(some)
+    split = chart.some(np.arange(min(most, len(chart.train))))
+    scorer, none = chart.scorer(split), np.zeros(len(layers))
+    subject.blended(split.x, chart.moving, none)
+    began = time.monotonic()
+    subject.blended(split.x, chart.moving, none)
+    if 4 * len(layers) * (time.monotonic() - began) > _SECONDS:
+        return None
 
     def intervene(rows: np.ndarray) -> Sequence[Scores]:
-        scorer = chart.scorer(split)
         return [scorer.scores(subject.blended(split.x, chart.moving, row)) for row in rows]
 
     return attribute(intervene, layers, chart.size)

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from bnlab.doctor.chart import Chart
 from bnlab.doctor.diagnosis import Cause, Remedy
-from bnlab.doctor.verdict import Complaint
+from bnlab.doctor.findings import Findings, bare_leaks
+from bnlab.doctor.harm import harm
 
 
-def summarized(chart: Chart, wrong: Sequence[Complaint], causes: Sequence[Cause]) -> Iterator[str]:
+def summarized(chart: Chart, causes: Sequence[Cause]) -> Iterator[str]:
     """Say what was found, the answer first."""
     split = chart.splits[-1]
     moving, batch = chart.under(split, chart.moving), chart.with_batch(split)
@@ -24,8 +25,29 @@ def summarized(chart: Chart, wrong: Sequence[Complaint], causes: Sequence[Cause]
         off = chart.scorer(split).disagreement(chart.outputs(split, chart.moving), chart.in_batches(split))
         said = f"{off:.1%} of the {split.name} predictions differ between moving and batch statistics"
     yield f"{said[0].upper()}{said[1:]}."
-    if wrong and causes:
+    if causes:
         yield f"The likeliest cause: {causes[0].title} ({causes[0].confidence:.0%})."
+
+
+def too_few(chart: Chart) -> Iterator[str]:
+    """Say that samples are too few to call a model healthy."""
+    yield f"Nothing wrong was seen, but {len(chart.train)} samples to score on are too few to tell."
+
+
+def remarks(chart: Chart, found: Findings) -> Iterator[str]:
+    """Say what a user should know though it makes no model sick."""
+    if not found.leaks and bare_leaks(chart):
+        yield (
+            "model(x) without training=False acts as in training, and may change moving statistics: Keras "
+            "3.12 to 3.15 takes it so behind Resizing, CenterCrop and Random layers; predict() is sound"
+        )
+    if chart.scorer(chart.train).labelled and found.distance > 2 * found.one_batch and not found.at_start:
+        gain = harm(chart.under(chart.train, chart.population), chart.under(chart.train, chart.moving))
+        if gain.matters:
+            yield (
+                f"{gain.metric} is better by {gain.value:.3g} with moving statistics than with the data's: "
+                "weights that were trained with moving statistics, or on other data, expect them"
+            )
 
 
 def advised(causes: Sequence[Cause], remedies: Sequence[Remedy], best: str | None) -> str:
@@ -34,7 +56,7 @@ def advised(causes: Sequence[Cause], remedies: Sequence[Remedy], best: str | Non
         return "None of the known causes fits: compare training and inference step by step."
     said = f"{causes[0].cure[0].upper()}{causes[0].cure[1:]}."
     if best is None:
-        return f"{said} No other statistics mend these weights."
+        return f"{said} No statistics of the training data mend these weights."
     closed = next(own.closed for own in remedies if own.name == best)
     share = "" if closed is None else f" closes {min(max(closed, 0), 1):.0%} of the gap, and"
     return f"{said} The remedy {best}{share} can be written into a copy of the model."

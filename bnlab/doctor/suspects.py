@@ -12,21 +12,29 @@ from bnlab.doctor.diagnosis import Cause
 from bnlab.doctor.findings import Findings
 from bnlab.doctor.fitted import FITS
 from bnlab.doctor.suspect import MOST, PLAIN, Suspect
+from bnlab.records import first_line
 
-NONE_OF_THESE = 0.3 * PLAIN
+NONE_OF_THESE = PLAIN
 """Odds of a cause that is not in the catalogue."""
 # A confidence that is not worth a line.
 _LEAST = 0.001
 
 
-def suspects(chart: Chart, found: Findings) -> list[Suspect]:
-    """List all suspects, each with its best evidence, the strongest first."""
-    looks = FACTS if found.not_finite else (*FACTS, *FITS)
-    best: dict[str, Suspect] = {}
-    for own in (own for look in looks for own in look(chart, found)):
-        if own.name not in best or own.strength > best[own.name].strength:
-            best[own.name] = own
-    return sorted(_reconciled(best).values(), key=lambda own: -own.strength)
+def suspects(chart: Chart, found: Findings) -> tuple[list[Suspect], list[str]]:
+    """List all suspects with their best evidence, the strongest first, and what was not looked for."""
+    best, notes = dict[str, Suspect](), list[str]()
+    for look in FACTS if found.not_finite else (*FACTS, *FITS):
+        try:
+            seen = list(look(chart, found))
+        except (
+            Exception
+        ) as error:  # somebody's numbers may be anything; one look less is no reason to say nothing
+            notes.append(f"not looked for {look.__name__.replace('_', ' ')}: {first_line(error)}")
+            continue
+        for own in seen:
+            if own.name not in best or own.strength > best[own.name].strength:
+                best[own.name] = own
+    return sorted(_reconciled(best).values(), key=lambda own: -own.strength), notes
 
 
 def _reconciled(best: dict[str, Suspect]) -> dict[str, Suspect]:

@@ -18,8 +18,8 @@ class Complaint(NamedTuple):
     """Something that is wrong with a model.
 
     Attributes:
-        what: `statistics`, `inference`, `batches`, `unfit` (weights that do better with the start), or a
-            suspect that harms by itself.
+        what: `statistics`, `gap` (that no population explains), `inference`, `batches`, `unfit` (weights that
+            do better with the start), or a suspect that harms by itself.
         split: where it is seen, or empty.
         harm: what it does; None where it is wrong whatever it does.
     """
@@ -53,6 +53,8 @@ def _harms(chart: Chart, at_start: bool) -> Iterator[Complaint]:
         lost = better(chart, split, chart.moving, chart.population)
         if lost.matters:
             yield Complaint("statistics", split.name, lost)
+        elif chart.scorer(split).labelled and (gap := _gap(chart, split)).matters:
+            yield Complaint("gap", split.name, gap)
         elif lost.inverse and at_start:  # better with no data's statistics than with its own
             yield Complaint("unfit", split.name, lost)
         if chart.scorer(split).labelled:
@@ -65,3 +67,7 @@ def _beyond_statistics(chart: Chart, split: Split) -> Iterator[Complaint]:
     fixed = harm(right, chart.with_batch(split), chart.size)
     if fixed.matters:
         yield Complaint("batches", split.name, fixed)
+
+
+def _gap(chart: Chart, split: Split) -> Harm:
+    return harm(chart.under(split, chart.moving), chart.with_batch(split), chart.size)

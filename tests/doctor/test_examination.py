@@ -158,7 +158,7 @@ def test_few_samples(known, count):
     model, data, population = known
     put_statistics(model, population)
     own = examine(model, data.x_train[:count], data.y_train[:count])
-    assert own.verdict == "healthy"
+    assert own.verdict == ("healthy" if count == 40 else "unclear")
     assert own.data["scored_on"] == count
     assert own.data["batch_size"] == min(count, 32)
 
@@ -166,7 +166,9 @@ def test_few_samples(known, count):
 def test_few_samples_without_labels(known):
     model, data, population = known
     put_statistics(model, population)
-    assert examine(model, data.x_train[:8]).verdict == "healthy"
+    own = examine(model, data.x_train[:8])
+    assert (own.verdict, own.status) == ("unclear", 2)
+    assert own.summary == ("Nothing wrong was seen, but 8 samples to score on are too few to tell.",)
 
 
 def test_without_labels_and_with_labels_of_one_part(known):

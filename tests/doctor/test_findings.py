@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from bnlab.doctor.findings import examine_signs
+from bnlab.doctor.findings import bare_leaks, examine_signs
 from bnlab.science.mixtures import apart
 from bnlab.science.moments import Moments
 from tests.doctor.networks import (
@@ -161,25 +161,27 @@ class Own(keras.Model):
 
 
 LEAKS = {
-    "always": (lambda _: True, ["model(x, training=False)", "model(x)"]),
-    "unless told": (lambda training: training is None or training, ["model(x)"]),
-    "never": (lambda _: False, []),
-    "as told": (bool, []),
+    "always": (lambda _: True, True, True),
+    "unless told": (lambda training: training is None or training, False, True),
+    "never": (lambda _: False, False, False),
+    "as told": (bool, False, False),
 }
 
 
 @pytest.mark.parametrize("name", LEAKS)
 def test_batch_statistics_in_inference(name):
-    phase, ways = LEAKS[name]
+    phase, in_predict, bare = LEAKS[name]
     model, data = Own(phase), data_like(blobs(128, 1))
     model(data.x_train[:2], training=False)
     scramble(model)
     with charted(subject_of(model, data), {"norm": Moments(np.zeros(4), np.ones(4))}, data) as chart:
         before = [np.array(own) for own in model.variables]
         found = examine_signs(chart)
+        without = bare_leaks(chart)
         assert all(np.array_equal(a, b) for a, b in zip(before, model.variables, strict=True))
-    assert [leak.how for leak in found.leaks] == ways
-    for leak in found.leaks:
+    assert [leak.how for leak in found.leaks] == ["predict(x)"] * in_predict
+    assert [leak.how for leak in without] == ["model(x)"] * bare
+    for leak in (*found.leaks, *without):
         assert [path.split("/")[-1] for path in leak.changed] == ["moving_mean", "moving_variance"]
         # Half of 64 samples have means that are 1 / root 64 of a deviation off: that moves all outputs.
         assert 0.02 < leak.differs < 0.6

@@ -120,11 +120,17 @@ def refused(run):
     return ran
 
 
-def test_a_healthy_model_is_not_mended(refused, tmp_path):
+def test_a_healthy_model_is_not_mended_and_its_page_says_so(run, tmp_path):
     out = tmp_path / "mended.keras"
-    line = refused("healthy.keras", "--data", "data.npz", *FEW, "--mend", out)
-    assert line == "there is nothing to mend: the verdict is healthy"
+    status, page, error = run("healthy.keras", "--data", "data.npz", *FEW, "--mend", out)
+    assert (status, error) == (0, "")
+    assert "not mended: the verdict is healthy, and nothing is written" in " ".join(page.split())
     assert not out.exists()
+
+
+def test_a_mended_file_is_not_its_own_source(refused, folder):
+    line = refused("sick.keras", "--data", "data.npz", *FEW, "--mend", folder / "sick.keras")
+    assert line.startswith("--mend must name another file than the model, got ")
 
 
 def test_a_remedy_that_was_not_tried(refused, tmp_path):

@@ -31,7 +31,7 @@ class Found:
     def __init__(self, subject, statistics, data, **facts):
         with charted(subject, statistics, data, **facts) as chart:
             self.signs = examine_signs(chart)
-            self.named = suspects(chart, self.signs)
+            self.named, self.missed = suspects(chart, self.signs)
             self.wrong = complaints(chart, self.signs, self.named)
             self.fed, self.moving = chart.fed, chart.moving
         self.first = self.named[0]
