@@ -44,7 +44,7 @@ class Suspect:
 def odds(explained: float) -> float:
     """Turn the share of squared distance that is explained into odds.
 
-    >>> odds(0.5), odds(0.8), odds(1.0), odds(-0.2)
+    >>> odds(0.5), round(odds(0.8), 6), odds(1.0), odds(-0.2)
     (0.125, 1.0, 100.0, 0.0)
     """
     ratio = max(explained, 0.0) / max(1 - explained, 1 / MOST**2)

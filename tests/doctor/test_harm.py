@@ -88,7 +88,7 @@ def test_outputs_that_are_no_numbers_are_harm():
 class _Chart:
     """A chart whose outputs under `moved` disagree on some of a hundred samples with those under `right`."""
 
-    population = "right"
+    population, size = "right", 25
 
     def __init__(self, moved, by_batch):
         base = np.tile([[1.0, 0.0]], (100, 1))
@@ -103,7 +103,8 @@ class _Chart:
     def outputs(self, _, name):
         return [self.given[name]]
 
-    def in_batches(self, _):
+    def in_batches(self, _, size):
+        assert size == self.size
         return [self.given["batch"]]
 
 
@@ -118,5 +119,6 @@ def test_without_labels_predictions_must_move_more_than_a_batch_moves_them(moved
     found = better(_Chart(moved, by_batch), _Hundred(), "moved", "right")
     assert (found.metric, found.value) == ("disagreement", moved / 100)
     assert found.noticed == pytest.approx(moved / 10)
-    assert found.real == pytest.approx(moved / by_batch)
+    # Two batches are root 2 times as far apart as one is from the population.
+    assert found.real == pytest.approx(moved / (2**0.5 * by_batch))
     assert found.matters == matters

@@ -85,7 +85,7 @@ def remedy(name, rmse, split="train"):
     return Remedy(name, split, {"rmse": rmse}, 0.0, None, True, 0.0)
 
 
-def test_the_best_has_the_smallest_error_on_training_samples_and_makes_a_difference(sick):
+def test_the_best_is_the_first_that_is_not_noticeably_worse_and_makes_a_difference(sick):
     ways = {
         "population": sick.population,
         "mean_moments": sick.means,
@@ -99,7 +99,7 @@ def test_the_best_has_the_smallest_error_on_training_samples_and_makes_a_differe
         remedy("test_statistics", 0.0, "test"),
         remedy("population", 0.01, "test"),
     ]
-    assert best_of(sick, listed, ways) == "mean_moments"
+    assert best_of(sick, listed, ways) == "population", "mean moments have less error, but not noticeably"
     assert best_of(sick, listed[:2], ways) == "population"
     assert best_of(sick, listed[:1], ways) is None
     assert best_of(sick, [], {}) is None
@@ -133,7 +133,8 @@ CAUSE = Cause("tiny_batch", "", 0.9, (), "", "train with larger batches", False)
         (
             found("sick", ("population",), None, (CAUSE,)),
             None,
-            "no statistics of the training data mend these weights, and nothing is written; train with larger batches",
+            "no statistics of the training data mend these weights, and nothing is written; "
+            "train with larger batches",
         ),
         (found("sick", ("population",), "population"), None, ""),
     ],
