@@ -305,7 +305,7 @@ def test_confidences_add_up_and_follow_the_catalogue():
     assert [own.name for own in causes] == ["not_arrived", "hot"]
     total = 7.005 + NONE_OF_THESE
     assert causes[0].confidence == pytest.approx(6 / total)
-    assert unexplained == pytest.approx(0.3 / total)
+    assert unexplained == pytest.approx(NONE_OF_THESE / total)
     assert (causes[0].title, causes[0].mendable) == (CATALOGUE["not_arrived"].title, True)
     assert ranked([]) == ((), 1.0)
 
