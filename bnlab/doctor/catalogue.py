@@ -51,6 +51,13 @@ CATALOGUE: Mapping[str, Entry] = {
         "restore all weights, the non-trainable ones too; if they are lost, take the statistics anew",
         True,
     ),
+    "miscopied": Entry(
+        "statistics copied in another form or place",
+        "compare the arrays with those of the program that they come from: Keras keeps gamma, beta, mean and "
+        "variance, in this order, and the variance itself",
+        "copy mean and variance of each layer as they are; if they are lost, take the statistics anew",
+        True,
+    ),
     "trained_with_phase_false": Entry(
         "trained with moving statistics (phase false)",
         "look for training=False or trainable=False while the network was trained: the weights have "

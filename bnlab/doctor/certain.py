@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.findings import Findings, distance_of
-from bnlab.doctor.harm import better, harm
+from bnlab.doctor.harm import better, harm, has_learned
 from bnlab.doctor.inputs import changed, restored, shifted
 from bnlab.doctor.suspect import FACT, NEARER, Suspect, some
 
@@ -48,7 +48,7 @@ def at_start(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 def _lived_with(chart: Chart, said: str) -> Iterator[Suspect]:
     """Weights that do better with the start than with their batches' statistics were trained with it."""
-    if not chart.scorer(chart.train).labelled:
+    if not has_learned(chart):
         return
     batch, moving = chart.with_batch(chart.train), chart.under(chart.train, chart.moving)
     if harm(batch, moving, chart.size).matters:

@@ -47,6 +47,7 @@ class Findings:
 
     Attributes:
         not_finite: layers with a NaN or infinite statistic.
+        negative: layers with a variance that is below 0 with epsilon added.
         at_start: layers whose statistics are mean 0, variance 1, exactly.
         vanished: layers whose variances are below a thousandth of the population's, in nearly all channels.
         half: layers whose statistics are kept in half precision, or are such numbers all.
@@ -61,6 +62,7 @@ class Findings:
     """
 
     not_finite: tuple[str, ...]
+    negative: tuple[str, ...]
     at_start: tuple[str, ...]
     vanished: tuple[str, ...]
     half: tuple[str, ...]
@@ -86,6 +88,7 @@ def examine_signs(chart: Chart) -> Findings:
     others = {key: own for key, own in moving.items() if key not in starting}
     return Findings(
         not_finite=tuple(key for key, own in moving.items() if not np.isfinite(own).all()),
+        negative=tuple(key for key, own in moving.items() if (own.variance < -epsilons[key]).any()),
         at_start=starting,
         vanished=tuple(k for k, own in others.items() if _has_vanished(own, chart.fed[k], epsilons[k])),
         half=tuple(key for key, own in moving.items() if _is_half(chart, key, own)),

@@ -10,7 +10,7 @@ from bnlab.doctor.chart import Chart
 from bnlab.doctor.drift import drift
 from bnlab.doctor.findings import Findings, distance_of
 from bnlab.doctor.groups import homogeneous
-from bnlab.doctor.harm import harm
+from bnlab.doctor.harm import harm, has_learned
 from bnlab.doctor.inputs import changed, dummies, other_sources, restored
 from bnlab.doctor.mending import with_epsilon
 from bnlab.doctor.parts import as_held, explains, held, start
@@ -111,7 +111,7 @@ def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """Weights that expect the statistics of very few samples do badly with any others."""
-    if not chart.scorer(chart.train).labelled:
+    if not has_learned(chart):
         return
     right = chart.under(chart.train, chart.population)
     for size in (1, 2):
@@ -153,7 +153,7 @@ def stochastic(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """As good a metric as any under another epsilon alone, and statistics that were made with it."""
-    if not chart.scorer(chart.train).labelled:
+    if not has_learned(chart):
         return
     now, right = (chart.under(chart.train, own) for own in (chart.moving, chart.population))
     tried = {}

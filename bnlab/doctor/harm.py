@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnlab.doctor.chart import Chart, Split
+from bnlab.doctor.scoring import Outputs
 from bnlab.doctor.subject import Layers
 from bnlab.science.gap import contrast, paired_standard_error
 from bnlab.science.scores import Scores
@@ -76,6 +77,20 @@ def better(chart: Chart, split: Split, one: Layers, other: Layers) -> Harm:
     # As far as two batches are from each other.
     real = moved / max(np.sqrt(2) * by_batch, 1e-9)
     return Harm("disagreement", moved, float("nan"), float(noticed), float(real))
+
+
+def has_learned(chart: Chart) -> bool:
+    """Say whether labels tell anything: in some phase, outputs fit their own samples better than others."""
+    train = chart.train
+    if not chart.scorer(train).labelled:
+        return False
+    fixed = (chart.outputs(train, own) for own in (chart.moving, chart.population))
+    return any(_fits_its_own(chart, train, outputs) for outputs in (*fixed, chart.in_batches(train)))
+
+
+def _fits_its_own(chart: Chart, split: Split, outputs: Outputs) -> bool:
+    scorer, others = chart.scorer(split), np.roll(np.arange(len(split)), len(split) // 2)
+    return harm(scorer.scores([own[others] for own in outputs]), scorer.scores(outputs)).matters
 
 
 def _harm(metric: str, difference: tuple[float, float], own: float) -> Harm:

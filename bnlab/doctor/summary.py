@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from bnlab.doctor.chart import Chart
 from bnlab.doctor.diagnosis import Cause, Remedy
 from bnlab.doctor.findings import Findings, bare_leaks
-from bnlab.doctor.harm import harm
+from bnlab.doctor.harm import harm, has_learned
 
 
 def summarized(chart: Chart, causes: Sequence[Cause]) -> Iterator[str]:
@@ -40,6 +40,11 @@ def remarks(chart: Chart, found: Findings) -> Iterator[str]:
         yield (
             "model(x) without training=False acts as in training, and may change moving statistics: Keras "
             "3.12 to 3.15 takes it so behind Resizing, CenterCrop and Random layers; predict() is sound"
+        )
+    if chart.scorer(chart.train).labelled and not has_learned(chart):
+        yield (
+            "in no phase does the model answer its own samples better than others: it has not learned these data, "
+            "or the labels are all one, or not in the order of the inputs"
         )
     if chart.scorer(chart.train).labelled and found.distance > 2 * found.one_batch and not found.at_start:
         gain = harm(chart.under(chart.train, chart.population), chart.under(chart.train, chart.moving))

@@ -104,6 +104,29 @@ def epsilon(bench: Bench, dose: int) -> Trained:
     return made
 
 
+def other_form(bench: Bench, dose: int) -> Trained:
+    """Standard deviations, or reciprocals of them, where Keras keeps the variance."""
+    made = bench.plain()
+    power = (0.5, -0.5, -1.0)[(dose + bench.seed) % 3]
+    for layer in norms(made.model):
+        put_variance(layer, (np.array(layer.moving_variance) + layer.epsilon) ** power)
+    made.notes["power"] = power
+    return made
+
+
+def exchanged(bench: Bench, dose: int) -> Trained:
+    """Statistics of layers of one width, each in the next one's place."""
+    made = bench.plain()
+    found = norms(made.model)
+    for width in sorted({int(layer.moving_mean.shape[0]) for layer in found}):
+        same = [layer for layer in found if layer.moving_mean.shape[0] == width]
+        values = [(np.array(n.moving_mean), np.array(n.moving_variance)) for n in same]
+        for layer, (mean, variance) in zip(same, values[1:] + values[:1], strict=True):
+            layer.moving_mean.assign(mean)
+            put_variance(layer, variance)
+    return made
+
+
 def half_precision(bench: Bench, dose: int) -> Trained:
     """Statistics where an average in float16 stalls; in float16 layers for half of the seeds."""
     made = bench.plain()

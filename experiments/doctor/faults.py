@@ -5,6 +5,9 @@ from __future__ import annotations
 from experiments.doctor import after, during
 from experiments.doctor.bench import Case
 
+AFTER = 11
+"""How many faults, the first ones, are made after training."""
+
 FAULTS: tuple[Case, ...] = (
     Case("never_updated", "reset", after.never_updated),
     Case("not_restored", "weights_only", after.not_restored),
@@ -14,6 +17,8 @@ FAULTS: tuple[Case, ...] = (
     Case("test_preprocessing", "test_scaled", after.test_preprocessing, 4, "drop"),
     Case("train_preprocessing", "file_scaled", after.train_preprocessing, 4, "drop"),
     Case("epsilon", "changed_after", after.epsilon, 4, "drop"),
+    Case("miscopied", "other_form", after.other_form, 3, "drop"),
+    Case("miscopied", "exchanged", after.exchanged, 1, "drop"),
     Case("half_precision", "stalled", after.half_precision, 4),
     Case("not_arrived", "slow_average", during.not_arrived, 3),
     Case("weights_averaged", "averaged", during.weights_averaged, 4),

@@ -30,7 +30,7 @@ import tensorflow as tf
 
 from experiments.doctor.architectures import ARCHITECTURES
 from experiments.doctor.bench import Bench, Case, measured
-from experiments.doctor.faults import EXCLUSIONS, FAULTS
+from experiments.doctor.faults import AFTER, EXCLUSIONS, FAULTS
 from experiments.doctor.healthy import HEALTHY
 from experiments.doctor.images import IN_FILE
 from experiments.doctor.phases import Scores, outputs, put_population, score, worse
@@ -39,9 +39,9 @@ from experiments.doctor.training import Trained
 SEEDS = {"tune": 1, "judge": 2}
 ENOUGH = {True: 0.1, False: 0.03}
 """Harm that a fault must do: growth of a regressor's RMSE, accuracy lost by a classifier."""
-SHARED = ("plain", "unlabelled", "re_estimated", *(c.what for c in FAULTS[:9]))
+SHARED = ("plain", "unlabelled", "re_estimated", *(c.what for c in FAULTS[:AFTER]))
 # Variances of raw pixels are beyond float16: those statistics would not stall but overflow.
-ON_RAW = tuple(case.what for case in FAULTS[:9] if case.fault != "half_precision")
+ON_RAW = tuple(case.what for case in FAULTS[:AFTER] if case.fault != "half_precision")
 
 
 class Harmless(Exception):

@@ -1,0 +1,72 @@
+"""Statistics that were copied as something else: right numbers in the wrong form or in the wrong layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from bnlab.doctor.chart import Chart
+from bnlab.doctor.findings import Findings
+from bnlab.doctor.parts import explains
+from bnlab.doctor.subject import Layers
+from bnlab.doctor.suspect import FACT, Suspect, some
+from bnlab.science.mixtures import squares
+from bnlab.science.moments import Moments
+
+FORMS: Mapping[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
+    "standard deviations": lambda mean, variance, epsilon: np.sqrt(variance + epsilon),
+    "reciprocals of variances": lambda mean, variance, epsilon: 1 / (variance + epsilon),
+    "reciprocals of standard deviations": lambda mean, variance, epsilon: 1 / np.sqrt(variance + epsilon),
+    "mean squares, the mean not taken off,": lambda mean, variance, epsilon: variance + mean**2,
+}
+"""What other programs keep, or give, where Keras keeps the variance: (channels,) to (channels,)."""
+
+
+def negative(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """No variance is below 0: what is kept there is something else, such as the mean."""
+    if found.negative:
+        said = f"moving variances of {some(found.negative)} are below 0"
+        yield Suspect("miscopied", 5 * FACT, (said,))
+
+
+def other_form(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Standard deviations or the like kept as variances."""
+    for name, form in FORMS.items():
+        epsilons = chart.subject.epsilons
+        copied = {k: Moments(own.mean, form(*own, epsilons[k])) for k, own in chart.fed.items()}
+        explained = explains(chart, copied)
+        said = f"{name} in the place of variances explain {explained:.0%} of the distance"
+        yield Suspect("miscopied", found.odds(explained), (said,))
+
+
+def other_layer(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Layers of one width that have one another's statistics, as where they were matched by their order."""
+    source = {key: other for same in _of_one_width(chart.fed) for key, other in _matched(chart, same).items()}
+    moved = [key for key, other in source.items() if key != other]
+    if moved:
+        explained = explains(chart, {key: chart.fed[other] for key, other in source.items()})
+        said = (
+            f"with the statistics of other layers of their width in {some(moved)}, {explained:.0%} of the "
+            "distance goes"
+        )
+        yield Suspect("miscopied", found.odds(explained), (said,))
+
+
+def _of_one_width(layers: Layers) -> Iterator[list[str]]:
+    for width in {len(own.mean) for own in layers.values()}:
+        yield [key for key, own in layers.items() if len(own.mean) == width]
+
+
+def _matched(chart: Chart, keys: list[str]) -> dict[str, str]:
+    """Find which layer's population each of some layers holds, each population once."""
+    from scipy.optimize import linear_sum_assignment
+
+    epsilons = chart.subject.epsilons
+    far = [[squares(chart.moving[a], chart.fed[b], epsilons[a]).mean() for b in keys] for a in keys]
+    _, columns = linear_sum_assignment(np.array(far))
+    return {key: keys[column] for key, column in zip(keys, columns, strict=True)}
+
+
+COPIES = (other_form, other_layer)
+"""Looks that compare with what copying makes; for variances of 0 or more."""
