@@ -313,3 +313,14 @@ def test_a_model_that_cannot_be_called_on_the_inputs_is_told_in_one_line(known):
         examine(Own(RuntimeError("no such luck\nat all")), x)
     with pytest.raises(DataError, match=r"^mine cannot be called on x_train: RuntimeError$"):
         examine(Own(RuntimeError()), x)
+
+
+def test_labels_that_tell_nothing_accuse_no_epsilon(known):
+    model, data, population = known
+    put_statistics(model, population)
+    shuffled = np.random.default_rng(5).permutation(data.y_train)
+    own = examine(model, data.x_train, shuffled)
+    assert own.verdict == "healthy"
+    assert any(
+        note.startswith("in no phase does the model answer its own samples better") for note in own.notes
+    )

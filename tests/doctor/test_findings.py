@@ -52,7 +52,15 @@ def right(signs):
 
 def test_a_model_with_its_populations_statistics_has_no_sign(right):
     found, _ = right
-    assert found.not_finite == found.at_start == found.vanished == found.half == found.leaks == ()
+    assert (
+        found.not_finite
+        == found.negative
+        == found.at_start
+        == found.vanished
+        == found.half
+        == found.leaks
+        == ()
+    )
     assert found.calls_apart == 0
     assert found.distance < found.noise < found.one_batch
     assert abs(found.log_variance) < 0.05

@@ -225,9 +225,9 @@ def test_dropout_before_a_normalization():
 
 def test_another_epsilon():
     trained, model = dense(epsilon=0.1), dense(epsilon=1e-5)
-    for layer in ("first", "second"):  # variances of a hundredth of what they were: epsilon is as large
+    for layer in ("first", "second"):  # variances of a tenth of what they were: epsilon is as large
         for own in (trained, model):
-            own.get_layer(layer).set_weights([0.1 * part for part in own.get_layer(layer).get_weights()])
+            own.get_layer(layer).set_weights([0.3 * part for part in own.get_layer(layer).get_weights()])
     data, population = data_of(trained)
     own = Found(subject_of(model, data), population, data)
     assert own.first.name == "epsilon"
