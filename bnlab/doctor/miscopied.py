@@ -11,16 +11,18 @@ from bnlab.doctor.findings import Findings
 from bnlab.doctor.parts import explains
 from bnlab.doctor.subject import Layers
 from bnlab.doctor.suspect import FACT, Suspect, some
-from bnlab.science.mixtures import squares
+from bnlab.science.mixtures import apart, squares
 from bnlab.science.moments import Moments
 
-FORMS: Mapping[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
-    "standard deviations": lambda mean, variance, epsilon: np.sqrt(variance + epsilon),
-    "reciprocals of variances": lambda mean, variance, epsilon: 1 / (variance + epsilon),
-    "reciprocals of standard deviations": lambda mean, variance, epsilon: 1 / np.sqrt(variance + epsilon),
-    "mean squares, the mean not taken off,": lambda mean, variance, epsilon: variance + mean**2,
+FORMS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "standard deviations": lambda mean, kept: kept**2,
+    "reciprocals of variances": lambda mean, kept: 1 / kept,
+    "reciprocals of standard deviations": lambda mean, kept: 1 / kept**2,
+    "mean squares, the mean not taken off,": lambda mean, kept: np.maximum(kept - mean**2, 0.0),
 }
-"""What other programs keep, or give, where Keras keeps the variance: (channels,) to (channels,)."""
+"""What other programs keep, or give, in the place of the variance; and the variance, from mean and that."""
+# One of so many ways to copy wrongly: together they are as likely beforehand as any other cause.
+_WAYS = len(FORMS) + 1
 
 
 def negative(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -31,13 +33,13 @@ def negative(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 
 def other_form(chart: Chart, found: Findings) -> Iterator[Suspect]:
-    """Standard deviations or the like kept as variances."""
-    for name, form in FORMS.items():
-        epsilons = chart.subject.epsilons
-        copied = {k: Moments(own.mean, form(*own, epsilons[k])) for k, own in chart.fed.items()}
-        explained = explains(chart, copied)
+    """Standard deviations or the like kept as variances: taken for what they are, they fit the population."""
+    for name, variance in FORMS.items():
+        with np.errstate(all="ignore"):  # statistics may be anything
+            read = {key: Moments(own.mean, variance(*own)) for key, own in chart.moving.items()}
+        explained = 1 - apart(read, chart.fed, chart.subject.epsilons) / max(found.distance, 1e-12)
         said = f"{name} in the place of variances explain {explained:.0%} of the distance"
-        yield Suspect("miscopied", found.odds(explained), (said,))
+        yield Suspect("miscopied", found.odds(explained) / _WAYS, (said,))
 
 
 def other_layer(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -50,7 +52,7 @@ def other_layer(chart: Chart, found: Findings) -> Iterator[Suspect]:
             f"with the statistics of other layers of their width in {some(moved)}, {explained:.0%} of the "
             "distance goes"
         )
-        yield Suspect("miscopied", found.odds(explained), (said,))
+        yield Suspect("miscopied", found.odds(explained) / _WAYS, (said,))
 
 
 def _of_one_width(layers: Layers) -> Iterator[list[str]]:

@@ -33,7 +33,7 @@ def complaints(chart: Chart, found: Findings, named: Sequence[Suspect]) -> list[
     """List what is wrong; a healthy model has nothing here."""
     return [
         *_facts(chart, found),
-        *_harms(chart, bool(found.at_start)),
+        *_harms(chart, found),
         *(Complaint(own.name, "", None) for own in named if own.harms),
     ]
 
@@ -48,14 +48,14 @@ def _facts(chart: Chart, found: Findings) -> Iterator[Complaint]:
         yield Complaint("statistics", "", None)
 
 
-def _harms(chart: Chart, at_start: bool) -> Iterator[Complaint]:
+def _harms(chart: Chart, found: Findings) -> Iterator[Complaint]:
     for split in chart.splits:
         lost = better(chart, split, chart.moving, chart.population)
-        if lost.matters:
+        if lost.matters and not _as_good_as_a_batch(chart, split, found):
             yield Complaint("statistics", split.name, lost)
         elif chart.scorer(split).labelled and (gap := _gap(chart, split)).matters:
             yield Complaint("gap", split.name, gap)
-        elif lost.inverse and at_start:  # better with no data's statistics than with its own
+        elif lost.inverse and found.at_start:  # better with no data's statistics than with its own
             yield Complaint("unfit", split.name, lost)
         if chart.scorer(split).labelled:
             yield from _beyond_statistics(chart, split)
@@ -67,6 +67,12 @@ def _beyond_statistics(chart: Chart, split: Split) -> Iterator[Complaint]:
     fixed = harm(right, chart.with_batch(split), chart.size)
     if fixed.matters:
         yield Complaint("batches", split.name, fixed)
+
+
+def _as_good_as_a_batch(chart: Chart, split: Split, found: Findings) -> bool:
+    """Say whether statistics are no further off, and do no worse, than those of a training batch."""
+    near = found.distance <= found.one_batch
+    return near and chart.scorer(split).labelled and _gap(chart, split).real <= 1
 
 
 def _gap(chart: Chart, split: Split) -> Harm:

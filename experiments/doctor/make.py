@@ -36,7 +36,7 @@ from experiments.doctor.images import IN_FILE
 from experiments.doctor.phases import Scores, outputs, put_population, score, worse
 from experiments.doctor.training import Trained
 
-SEEDS = {"tune": 1, "judge": 2}
+SEEDS = {"tune": 1, "judge": 3}
 ENOUGH = {True: 0.1, False: 0.03}
 """Harm that a fault must do: growth of a regressor's RMSE, accuracy lost by a classifier."""
 SHARED = ("plain", "unlabelled", "re_estimated", *(c.what for c in FAULTS[:AFTER]))

@@ -10,6 +10,7 @@ from tests.doctor.networks import data_of, dense, subject_of
 from tests.doctor.test_suspects import Found
 
 EPSILON = 1e-3
+WAYS = 5
 COPIED = {
     "standard deviations": lambda own: np.sqrt(own.variance + EPSILON),
     "reciprocals of variances": lambda own: 1 / (own.variance + EPSILON),
@@ -33,15 +34,16 @@ def test_every_form_is_tried():
 @pytest.mark.parametrize("name", COPIED)
 def test_something_else_in_the_place_of_the_variance(found, name):
     own = found(lambda layers: {key: Moments(had.mean, COPIED[name](had)) for key, had in layers.items()})
-    # All but the sampling error of 512 samples is explained.
-    assert (own.first.name, own.first.strength) == ("miscopied", MOST)
-    assert own.first.evidence == (f"{name} in the place of variances explain 100% of the distance",)
+    assert (own.first.name, own.first.strength) == ("miscopied", MOST / WAYS)
+    # Sampling of 512 leaves up to a hundredth of the smallest of these distances, .08.
+    told = [f"{name} in the place of variances explain {share} of the distance" for share in ("99%", "100%")]
+    assert own.first.evidence[0] in told
 
 
 def test_two_layers_of_one_width_with_one_anothers_statistics(found):
     own = found(lambda layers: {"one": layers["two"], "two": layers["one"]})
     assert own.is_sick
-    assert (own.first.name, own.first.strength) == ("miscopied", MOST)
+    assert (own.first.name, own.first.strength) == ("miscopied", MOST / WAYS)
     assert "other layers of their width in one, two, 100% of the distance goes" in own.first.evidence[0]
 
 
