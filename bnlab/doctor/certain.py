@@ -50,9 +50,15 @@ def _lived_with(chart: Chart, said: str) -> Iterator[Suspect]:
     """Weights that do better with the start than with their batches' statistics were trained with it."""
     if not has_learned(chart):
         return
-    batch, moving = chart.with_batch(chart.train), chart.under(chart.train, chart.moving)
-    if harm(batch, moving, chart.size).matters:
-        compared = f"RMSE is {moving.rmse:.3g} with moving statistics, {batch.rmse:.3g} with batch statistics"
+    moving = chart.under(chart.train, chart.moving)
+    others = {
+        "batch": chart.with_batch(chart.train),
+        "population": chart.under(chart.train, chart.population),
+    }
+    worse = [name for name, own in others.items() if harm(own, moving, chart.size).matters]
+    if worse:
+        other = f"{others[worse[0]].rmse:.3g} with {worse[0]} statistics"
+        compared = f"RMSE is {moving.rmse:.3g} with moving statistics, {other}"
         yield Suspect("trained_with_phase_false", 40 * FACT, (said, compared))
 
 

@@ -113,10 +113,11 @@ def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """Weights that expect the statistics of very few samples do badly with any others."""
     if not has_learned(chart):
         return
-    right = chart.under(chart.train, chart.population)
+    fixed = [chart.under(chart.train, own) for own in (chart.population, chart.moving)]
     for size in (1, 2):
-        lost = harm(right, chart.with_batch(chart.train, size), size)
-        if lost.matters:
+        few = chart.with_batch(chart.train, size)
+        lost, also = (harm(own, few, size) for own in fixed)
+        if lost.matters and also.matters:
             seen = chart.subject.moments(chart.x, size, stochastic=True)
             nearer = distance_of(chart, chart.average(seen))
             said = (

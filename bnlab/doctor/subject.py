@@ -114,15 +114,16 @@ class Subject:
             "blend", x, (given, weight), lambda given, count: Blend(given[0], given[1], count // size), size
         )
 
-    def moments(self, x: Structure, size: int, stochastic: bool = False) -> Layers:
+    def moments(self, x: Structure, size: int, stochastic: bool = False, corrected: bool = True) -> Layers:
         """Note the moments of every batch: layer -> (batches, channels), one call after another.
 
         Args:
             x: inputs; what does not fill a batch is left out.
             size: samples in a batch.
             stochastic: dropout, noise and augmentation layers are on, as in training.
+            corrected: batch renormalization corrects batches towards the averages that it keeps.
         """
-        noted = self._noted(x, size, stochastic)
+        noted = self._noted(x, size, stochastic, corrected)
         return {
             key: Moments(*(np.concatenate(own) for own in zip(*notes.values(), strict=True)))
             for key, notes in noted.items()
@@ -130,16 +131,17 @@ class Subject:
 
     def by_call(self, x: Structure, size: int) -> dict[str, list[Moments]]:
         """Note the moments of every batch for each call of a layer by itself."""
-        noted = self._noted(x, size, stochastic=False)
+        noted = self._noted(x, size, stochastic=False, corrected=True)
         return {key: [Moments(*notes[call]) for call in sorted(notes)] for key, notes in noted.items()}
 
     def population(self, x: Structure, stochastic: bool = False) -> Layers:
         """Compute population statistics: all samples are one batch, so earlier layers have theirs already.
 
-        More samples than the memory holds are several large batches, whose moments are merged.
+        More samples than the memory holds are several large batches, whose moments are merged. Nothing is
+        corrected towards averages that may be wrong.
         """
         size = min(length(x), self.together)
-        seen = self.moments(x, size, stochastic)
+        seen = self.moments(x, size, stochastic, corrected=False)
         return {key: merged(own) for key, own in seen.items()}
 
     def as_it_is(self, x: Structure, **phase: bool) -> list[np.ndarray]:
@@ -167,12 +169,16 @@ class Subject:
         parts = [self._run(kind, run, part, values) for part in _parts(x, call)]
         return [np.concatenate(own)[: length(x)] for own in zip(*parts, strict=True)]
 
-    def _noted(self, x: Structure, size: int, stochastic: bool) -> dict[str, dict[int, tuple]]:
+    def _noted(
+        self, x: Structure, size: int, stochastic: bool, corrected: bool
+    ) -> dict[str, dict[int, tuple]]:
+        clip = None if corrected else (1.0, 0.0)
+
         def run(part: Structure, _: Any) -> dict[str, dict[int, tuple]]:  # noqa: ANN401
             notes, count = list[Note](), _length_of(part)
             # A batch that stands for a population: float32 sums of all its values would lose digits.
             whole = count == size and size > _CALL
-            kind = Batch(parts=size) if whole else Batch(count // size)
+            kind = Batch(parts=size, clip=clip) if whole else Batch(count // size, clip=clip)
             with probe(self.model, kind, notes):
                 self.model(part, training=stochastic)
             return {
@@ -182,7 +188,9 @@ class Subject:
         call = size * max(1, min(_CALL, self.together) // size)
         count = length(x) // size * size
         parts = [
-            self._run(("note", size, stochastic), run, take(x, slice(first, min(first + call, count))), ())
+            self._run(
+                ("note", size, stochastic, clip), run, take(x, slice(first, min(first + call, count))), ()
+            )
             for first in range(0, count, call)
         ]
         return {key: _joined([part[key] for part in parts]) for key in self.named if parts[0][key]}
