@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -43,11 +44,16 @@ MODELS: Mapping[str, _Builder] = {
 _OWN = ("dropout", "frames")
 
 
-def build(trial: Trial, **norm_options: float) -> keras.Model:
+def build(
+    trial: Trial,
+    scope: AbstractContextManager = nullcontext(),  # noqa: B008
+    **norm_options: float,
+) -> keras.Model:
     """Build a trial's network with the initial weights of its seed.
 
     Args:
         trial: names the network, its widths, its details, its normalizer and seed.
+        scope: where its variables are made, such as that of a distribution strategy.
         norm_options: added to the normalizer's own, such as a `momentum` for an exported model.
 
     Returns:
@@ -61,4 +67,5 @@ def build(trial: Trial, **norm_options: float) -> keras.Model:
     block = partial(
         conv_norm_relu, norm=trial.norm, options={**dict(trial.options), **norm_options}, **details
     )
-    return MODELS[trial.model](trial, block, own)
+    with scope:  # entered here: a session that is cleared forgets it
+        return MODELS[trial.model](trial, block, own)
