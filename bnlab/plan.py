@@ -35,8 +35,8 @@ class Wanted:
         eval_batch_size: images that share statistics in phase true.
         images, train_images: images in a probe of the test set, and of what was trained on.
         final: the split that is read whole at the last step.
-        drills: ways to come to inference that are tried out on the last checkpoint.
-        kept: other statistics of several replicas than the first one's, measured on the last checkpoint.
+        drills: ways to come to inference that are tried out on the last checkpoint; other statistics of
+            several replicas than the first one's are among them.
         fault: made on purpose; one at inference is among the drills.
         explain: split the final gaps into their causes.
         attribution: the statistics that layers are put on to find their parts of the gap, or none.
@@ -51,7 +51,6 @@ class Wanted:
     train_images: int
     final: str = "test"
     drills: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
     fault: Fault = HEALTHY
     explain: bool = False
     attribution: str | None = None
@@ -102,8 +101,11 @@ def wanted(settings: Settings, source: Source, trial: Trial) -> Wanted:
         images=probe_size(source.test, images),
         train_images=probe_size(seen, images),
         final=settings.measure.final,
-        drills=(*settings.measure.drills, *filter(None, [drill(settings.fault)])),
-        kept=settings.kept,
+        drills=(
+            *settings.measure.drills,
+            *map(of_replicas, settings.kept),
+            *filter(None, [drill(settings.fault)]),
+        ),
         fault=settings.fault,
         explain=settings.measure.explain and settings.moving,
         attribution=settings.measure.attribution if settings.moving else None,
@@ -251,8 +253,7 @@ def _asked(wanted: Wanted, decay: float | None) -> Iterator[tuple]:
     yield from ((decay, *point, "") for point in product(wanted.steps, ("test_probe", "train_probe")))
     last = (decay, wanted.steps[-1], wanted.final)
     yield (*last, "")
-    ways = (*wanted.drills, *map(of_replicas, wanted.kept))
-    yield from ((*last, way) for way in ways if decay is not None)
+    yield from ((*last, drill) for drill in wanted.drills if decay is not None)
 
 
 def _frozen_from(settings: Settings, steps: int) -> int | None:
