@@ -73,7 +73,7 @@ def save(
 
 
 def _laid_out(column: Column) -> dict[str, object]:
-    """Write a column down; that it is the first replica's goes without saying, as before there were others."""
+    """Write a column down; the first replica goes without saying, as before there were others."""
     return {key: value for key, value in asdict(column).items() if (key, value) != ("replica", 0)}
 
 

@@ -39,7 +39,7 @@ def signs(patient: Patient, split: Split) -> Iterator[Clue]:
     updates_per_step  of the first layer, over the whole run
     batch_dependence  root mean square of what outputs change when half of the images come, in another order;
                       NaN for a sampled latent, whose noise belongs to a place in the order
-    replicas_apart    mean squared distance of the replicas' statistics from their merge, where they are several
+    replicas_apart    mean squared distance of the replicas' statistics from their merge; of several only
     test_shift        kl of the evaluated images' population from the training data's, mean over layers
     """
     common = _of_the_data(patient, split)

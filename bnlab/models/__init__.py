@@ -18,7 +18,7 @@ from bnlab.models.resnet import resnet20
 from bnlab.models.sequence import sequence
 from bnlab.records import Trial
 
-__all__ = ["GOALS", "MODELS", "Goal", "build", "network_inputs"]
+__all__ = ["GOALS", "MODELS", "Goal", "build", "build_in", "network_inputs"]
 
 _Builder = Callable[[Trial, Block, Mapping[str, Any]], keras.Model]
 
@@ -44,21 +44,21 @@ MODELS: Mapping[str, _Builder] = {
 _OWN = ("dropout", "frames")
 
 
-def build(
-    trial: Trial,
-    scope: AbstractContextManager = nullcontext(),  # noqa: B008
-    **norm_options: float,
-) -> keras.Model:
+def build(trial: Trial, **norm_options: float) -> keras.Model:
     """Build a trial's network with the initial weights of its seed.
 
     Args:
         trial: names the network, its widths, its details, its normalizer and seed.
-        scope: where its variables are made, such as that of a distribution strategy.
         norm_options: added to the normalizer's own, such as a `momentum` for an exported model.
 
     Returns:
         A built model; `network_inputs` makes what it takes, `GOALS[trial.model]` says what it gives.
     """
+    return build_in(nullcontext(), trial, **norm_options)
+
+
+def build_in(scope: AbstractContextManager, trial: Trial, /, **norm_options: float) -> keras.Model:
+    """Build a trial's network, as `build`, with its variables in a scope, as of a distribution strategy."""
     # Names count up within a process; a restore finds variables by name, so each model starts afresh.
     keras.backend.clear_session()
     keras.utils.set_random_seed(trial.seed)

@@ -77,7 +77,7 @@ def spread(replicas: Sequence[Layers], epsilons: Mapping[str, float]) -> float:
         epsilons: layer -> its epsilon.
 
     >>> two = [{"a": Moments(np.array([value]), np.array([3.0]))} for value in (0.0, 2.0)]
-    >>> bool(np.isclose(spread(two, {"a": 0.0}), 2 / 7 + np.log(3 / 4) ** 2 / 2))  # merged: mean 1, variance 4
+    >>> bool(np.isclose(spread(two, {"a": 0.0}), 2 / 7 + np.log(3 / 4) ** 2 / 2))  # from mean 1, variance 4
     True
     """
     whole = kept(replicas, "merged")

@@ -53,7 +53,7 @@ class Tape:
     moments: np.ndarray
 
     def updates(self, layer: str, replica: int = 0) -> np.ndarray:
-        """List what one layer saw on a replica, oldest first: (updates, 2 * channels), means then variances."""
+        """List what a layer saw on a replica, oldest first: (updates, 2 * channels), means then variances."""
         parts, start = [], 0
         for column in self.columns:
             stop = start + 2 * column.channels
@@ -128,9 +128,7 @@ class MovingStatistics:
     def _freed(self, averages: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
         """Take the start out of a replica's averages."""
         return {
-            layer: zero_debiased(
-                average[row], self._starts[layer], self.decays[row], self._updates[layer]
-            )
+            layer: zero_debiased(average[row], self._starts[layer], self.decays[row], self._updates[layer])
             for layer, average in averages.items()
         }
 

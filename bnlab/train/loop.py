@@ -57,7 +57,7 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
         Stopped: `watch` asked for it.
     """
     spread = strategy(trial)
-    model = models.build(trial, spread.scope())
+    model = models.build_in(spread.scope(), trial)
     with spread.scope():
         descent = optimizer(trial)
         descent.build(model.trainable_variables)

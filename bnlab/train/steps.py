@@ -112,9 +112,7 @@ def _columns(model: keras.Model, notes: Sequence[Note], replica: int) -> tuple[C
         groups, channels = note.mean.shape
         first = note.call * groups
         updates = range(first, first + groups)
-        columns += [
-            Column(note.layer, update, channels, epsilons[note.layer], replica) for update in updates
-        ]
+        columns += [Column(note.layer, update, channels, epsilons[note.layer], replica) for update in updates]
     return tuple(columns)
 
 
