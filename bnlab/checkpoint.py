@@ -64,12 +64,17 @@ def save(
     """Write a checkpoint of a model and its optimizer, with the tape since the one before."""
     arrays = {f"model/{v.path}": np.asarray(v) for v in model.variables}
     arrays |= {f"optimizer/{v.path}": np.asarray(v) for v in optimizer.variables}
-    columns = json.dumps([asdict(column) for column in tape.columns])
+    columns = json.dumps([_laid_out(column) for column in tape.columns])
     arrays |= {"columns": np.array(columns), "moments": tape.moments, "losses": losses}
     arrays["place"] = np.array(_place(path))
     with replacing(path, "w+b") as file:
         np.savez(file, allow_pickle=False, **arrays)
         seal(file)
+
+
+def _laid_out(column: Column) -> dict[str, object]:
+    """Write a column down; the first replica goes without saying, as before there were others."""
+    return {key: value for key, value in asdict(column).items() if (key, value) != ("replica", 0)}
 
 
 def load(path: Path) -> Checkpoint:
@@ -187,7 +192,8 @@ def layers(folder: Folder) -> tuple[tuple[str, int], ...] | None:
         columns = json.loads(str(_member(folder.checkpoint(folder.checkpoints()[0]), "columns")))
     except (CheckpointError, IndexError):
         return None
-    return tuple(Counter(column["layer"] for column in columns).items())
+    # Each replica's averages are updated as often as the first one's.
+    return tuple(Counter(column["layer"] for column in columns if not column.get("replica")).items())
 
 
 def _member(path: Path, name: str) -> np.ndarray:

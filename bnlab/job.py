@@ -107,7 +107,9 @@ def prepare(settings: Settings, parent: bool = False) -> Job:
         parent: fetch the data set where it is missing, and verify it; once, before any job starts.
     """
     source = in_sequences(_source(settings.task.data, settings.data, parent), settings.task.frames)
-    trial = plan(settings, source, machine.resolve(settings.device.name))
+    device = machine.resolve(settings.device.name)
+    machine.check_replicas(device, settings.device.replicas)
+    trial = plan(settings, source, device)
     return Job(settings, source, trial, wanted(settings, source, trial))
 
 

@@ -18,6 +18,9 @@ from types import ModuleType
 
 from bnlab.settings import SettingsError
 
+# Replicas that a CPU can be divided into. Every process has so many devices: their number, as that of the
+# threads, cannot change once the runtime has started, and one process may train trials of several numbers.
+CPU_DEVICES = 16
 _QUERY = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
 
 
@@ -73,6 +76,22 @@ def resolve(name: str) -> str:
     return "cpu"
 
 
+def check_replicas(device: str, replicas: int) -> None:
+    """Refuse more replicas than there are devices.
+
+    Args:
+        device: `cpu`, which is divided into logical devices, or `gpu`.
+        replicas: that a trial is spread over.
+
+    Raises:
+        SettingsError: there are too few.
+    """
+    most = CPU_DEVICES if device == "cpu" else _gpus()
+    if replicas > most:
+        what = "logical devices of the CPU" if device == "cpu" else f"GPU{'s' if most > 1 else ''} found here"
+        raise SettingsError(f"device.replicas must not exceed the {most} {what}, got {replicas}")
+
+
 def configure(device: str, threads: int) -> None:
     """Set TensorFlow's threads and devices for a trial, before its runtime starts.
 
@@ -85,6 +104,9 @@ def configure(device: str, threads: int) -> None:
         config.threading.set_inter_op_parallelism_threads(threads)
         if device == "cpu":
             config.set_visible_devices([], "GPU")
+            [cpu] = config.list_physical_devices("CPU")
+            parts = [config.LogicalDeviceConfiguration() for _ in range(CPU_DEVICES)]
+            config.set_logical_device_configuration(cpu, parts)
         else:
             config.experimental.enable_op_determinism()
     except RuntimeError:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bnlab.data import Source
 from bnlab.data.order import held_out_count, probe_size
-from bnlab.records import Clue, Reading, Trial, made_so
+from bnlab.records import Clue, Reading, Trial, made_so, of_replicas
 from bnlab.settings import Settings, SettingsError
 from bnlab.settings.faults import HEALTHY, Fault, drill, trained_fault
 from bnlab.store import Folder
@@ -35,7 +35,8 @@ class Wanted:
         eval_batch_size: images that share statistics in phase true.
         images, train_images: images in a probe of the test set, and of what was trained on.
         final: the split that is read whole at the last step.
-        drills: ways to come to inference that are tried out on the last checkpoint.
+        drills: ways to come to inference that are tried out on the last checkpoint; other statistics of
+            several replicas than the first one's are among them.
         fault: made on purpose; one at inference is among the drills.
         explain: split the final gaps into their causes.
         attribution: the statistics that layers are put on to find their parts of the gap, or none.
@@ -100,7 +101,11 @@ def wanted(settings: Settings, source: Source, trial: Trial) -> Wanted:
         images=probe_size(source.test, images),
         train_images=probe_size(seen, images),
         final=settings.measure.final,
-        drills=(*settings.measure.drills, *filter(None, [drill(settings.fault)])),
+        drills=(
+            *settings.measure.drills,
+            *map(of_replicas, settings.kept),
+            *filter(None, [drill(settings.fault)]),
+        ),
         fault=settings.fault,
         explain=settings.measure.explain and settings.moving,
         attribution=settings.measure.attribution if settings.moving else None,
@@ -136,7 +141,9 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
         widths=task.widths,
         norm=settings.norm.name,
         # An option that is not given is not passed: a new one changes no older trial.
-        options=tuple(sorted(settings.norm.model_dump(exclude={"name"}, exclude_none=True).items())),
+        options=tuple(
+            sorted(settings.norm.model_dump(exclude={"name", "synchronized"}, exclude_none=True).items())
+        ),
         batch_size=settings.batch_size,
         seed=settings.seed,
         steps=steps,
@@ -151,6 +158,8 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
         frozen_from=_frozen_from(settings, steps),
         freeze_decay=None if train.freeze_statistics_at is None else train.freeze_decay,
         fault=trained_fault(settings.fault),
+        replicas=settings.device.replicas,
+        synchronized=settings.synchronized,
     )
 
 
@@ -294,8 +303,9 @@ def _scaled_rate(settings: Settings) -> float:
 
 
 def _xla(settings: Settings, device: str) -> bool:
-    # Deterministic GPU kernels and XLA exclude one another in TensorFlow.
-    if device == "gpu":
+    # Deterministic GPU kernels and XLA exclude one another in TensorFlow; and XLA compiles for one device:
+    # one program for each of four replicas, without what they exchange, took three times as long a step.
+    if device == "gpu" or settings.device.replicas > 1:
         return False
     table = settings.batch_size <= settings.task.xla_up_to
     return table if settings.train.xla is None else settings.train.xla

@@ -40,6 +40,8 @@ class Trial:
         frozen_from: the step after which moving statistics stay as they are and normalize; None: never.
         freeze_decay: of those averages; None where they are never frozen.
         fault: what training does wrong on purpose, or empty.
+        replicas: devices that share each batch, one after another its equal parts.
+        synchronized: they take their batch statistics together.
     """
 
     task: str
@@ -63,6 +65,14 @@ class Trial:
     frozen_from: int | None = None
     freeze_decay: float | None = None
     fault: str = ""
+    replicas: int = 1
+    synchronized: bool = False
+
+    @property
+    def together(self) -> int:
+        """Images that share their statistics in training."""
+        part = self.batch_size // (1 if self.synchronized else self.replicas)
+        return min(part, int(dict(self.options).get("virtual_batch_size", part)))
 
     @property
     def settings(self) -> dict[str, object]:
@@ -267,25 +277,53 @@ def variants(trials: Mapping[str, Trial]) -> dict[str, str]:
     names = [
         name
         for name in dict.fromkeys(name for own in settings.values() for name in own)
-        if any(len({own.get(name) for own in group}) > 1 for group in alike.values())
+        if any(_tells(name, group) for group in alike.values())
     ]
     return {identity: _said(own, names) for identity, own in settings.items()}
 
 
 _TOLD = ("task", "norm", "batch_size", "seed")
+# Said also where all trials agree: without it a batch size would be taken for that of the statistics.
+_ALWAYS = ("replicas", "synchronized")
 
 
 # Said of those trials only that differ from the usual.
-_USUAL = {("fault", "none"), ("frozen_from", None), ("freeze_decay", None)}
+_USUAL = {
+    ("fault", "none"),
+    ("frozen_from", None),
+    ("freeze_decay", None),
+    ("replicas", 1),
+    ("synchronized", False),
+}
+
+
+def _tells(name: str, trials: Iterable[Mapping[str, object]]) -> bool:
+    values = {own.get(name) for own in trials}
+    return len(values) > 1 or (name in _ALWAYS and any((name, value) not in _USUAL for value in values))
 
 
 def _said(settings: Mapping[str, object], names: Iterable[str]) -> str:
     shown = {name: settings.get(name) for name in names if (name, settings.get(name)) not in _USUAL}
-    return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in shown.items())
+    return ", ".join(_phrase(name, value, settings) for name, value in shown.items())
+
+
+def _phrase(name: str, value: object, settings: Mapping[str, object]) -> str:
+    if name == "replicas" and isinstance(value, int):
+        return f"{value} replicas x {int(str(settings['batch_size'])) // value}"
+    return name if name == "synchronized" else f"{name.replace('_', ' ')} {_short(value)}"
 
 
 def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else "default" if value is None else str(value).lower()
+
+
+def of_replicas(how: str) -> str:
+    """Name readings under other statistics of several replicas than the first one's, as a drill is named.
+
+    >>> of_replicas("merged")
+    'replicas merged'
+    """
+    return f"replicas {how}"
 
 
 def made_so(reading: Reading | Clue, way: tuple[int, int, int]) -> bool:

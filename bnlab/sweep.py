@@ -29,7 +29,10 @@ from bnlab.stop import Interrupt
 
 BAD_INPUT = 2
 # One value for a whole sweep: where things go, and what a process cannot change once it runs.
-_COMMON = ("store", "name", "track", "report", "data", "device", "measure", "train.threads", "train.fresh")
+_COMMON = (
+    *("store", "name", "track", "report", "data", "device.name", "device.statistics", "measure"),
+    *("train.threads", "train.fresh"),
+)
 
 
 def run(arguments: list[str]) -> int:

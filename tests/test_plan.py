@@ -592,3 +592,26 @@ def test_no_more_is_asked_for_than_there_is(planned, changes, message):
 def test_as_many_as_there_are_may_be_asked_for(planned):
     planned(measure__population_samples=10_000, fault={"name": "phase_true", "batch": 360})
     planned(fault={"name": "weights_averaged", "checkpoints": 12})
+
+
+def test_replicas_are_a_trial_of_their_own_and_compile_without_xla(planned):
+    trial = planned(device__replicas=4, batch_size=8, train__xla=None, task__xla_up_to=8)
+    assert (trial.replicas, trial.synchronized, trial.xla, trial.together) == (4, False, False, 2)
+    assert planned(batch_size=8, task__xla_up_to=8).xla is True
+
+
+def test_what_one_replica_cannot_synchronize_is_no_other_trial(planned):
+    assert identity(planned(norm__synchronized=True)) == identity(planned())
+    assert "synchronized" not in dict(planned(norm__synchronized=True).options)
+    both = [planned(device__replicas=4, norm__synchronized=together) for together in (True, False)]
+    assert [trial.synchronized for trial in both] == [True, False]
+    assert [trial.together for trial in both] == [32, 8]
+    assert len({identity(trial) for trial in (*both, planned())}) == 3
+
+
+def test_which_statistics_are_kept_is_measured_and_trains_nothing(settings, planned):
+    how = {"device__replicas": 4, "device__statistics": ["first", "merged"]}
+    trial = planned(**how)
+    assert identity(trial) == identity(planned(device__replicas=4))
+    asked = wanted(settings(**how), SOURCE, trial)
+    assert (asked.drills, asked.eval_batch_size) == (("replicas merged",), 8)

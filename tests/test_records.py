@@ -52,3 +52,13 @@ def test_a_trials_settings_hold_options_details_and_their_defaults(trial):
     assert settings["norm.epsilon"] == 1e-3
     assert {name: settings[name] for name in DETAILS} == {**DETAILS, "dropout": 0.5}
     assert not {"options", "details"} & settings.keys()
+
+
+def test_replicas_are_always_told(trial):
+    four = replace(trial, replicas=4)
+    assert variants({"a": four}) == {"a": "4 replicas x 2"}
+    assert variants({"a": four, "b": replace(four, synchronized=True), "c": trial}) == {
+        "a": "4 replicas x 2",
+        "b": "4 replicas x 2, synchronized",
+        "c": "",
+    }

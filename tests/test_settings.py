@@ -53,6 +53,18 @@ from bnlab.settings.faults import CHOSEN, TRAINED, drill, trained_fault
         (["task=mnist_autoencoder", "task.widths=[8,8,8]"], "task.widths must halve the image's side of 28"),
         (["norm=group", "norm.gamma_initializer=onez"], "norm.gamma_initializer must be 'zeros', 'ones'"),
         (["measure.drills=[lost]"], "measure.drills must be"),
+        (["device.replicas=0"], "device.replicas must be greater than or equal to 1, got 0"),
+        (["device.replicas=3"], "device.replicas must divide batch_size: 3 do not divide 32"),
+        (["device.replicas=4", "norm=ghost"], "device.replicas must be 1 with norm=ghost"),
+        (["device.replicas=4", "norm=batch_renorm"], "device.replicas must be 1 with norm=batch_renorm"),
+        (["device.replicas=2", "task=mnist_autoencoder"], "device.replicas must be 1 with model autoencoder"),
+        (["device.replicas=2", "task=mnist_sequence"], "device.replicas must be 1 with model sequence"),
+        (["device.replicas=2", "task.dropout=0.5"], "device.replicas must be 1 with task.dropout=0.5"),
+        (["device.replicas=2", "train.xla=true"], "device.replicas must be 1 with train.xla=true"),
+        (["device.replicas=2", "fault=slow"], "device.replicas must be 1 with fault=slow"),
+        (["device.replicas=2", "norm=batch_frozen"], "must be 1 with train.freeze_statistics_at"),
+        (["device.statistics=last"], "device.statistics must be 'first', 'mean' or 'merged', got 'last'"),
+        (["norm=group", "+norm.synchronized=true"], "norm.synchronized is not a setting of norm=group"),
         (["task.widths=[]"], "task.widths"),
         (
             ["fault=slow", "norm=group"],
@@ -257,3 +269,29 @@ def test_faults_at_inference_are_drills_named_with_their_option(overrides, name)
 def test_only_what_no_other_setting_says_is_a_fault_of_the_trial(name):
     [settings] = compose([f"fault={name}"]).settings
     assert trained_fault(settings.fault) == (name if name in TRAINED else "")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "together", "synchronized", "kept"),
+    [
+        ([], 32, False, ()),
+        (["device.replicas=4"], 8, False, ("mean", "merged")),
+        (["device.replicas=4", "norm.synchronized=true"], 32, True, ()),
+        (["device.replicas=1", "norm.synchronized=true"], 32, False, ()),
+        (["device.replicas=4", "norm=group"], 8, False, ()),
+        (["device.replicas=4", "phase=true"], 8, False, ()),
+        (["device.replicas=4", "device.statistics=first"], 8, False, ()),
+    ],
+)
+def test_replicas_share_a_batch_and_perhaps_its_statistics(overrides, together, synchronized, kept):
+    [own] = compose(["device.statistics=[first,mean,merged]", *overrides]).settings
+    assert (own.together, own.synchronized, own.kept) == (together, synchronized, kept)
+
+
+def test_what_a_checkpoint_may_keep_is_what_science_can_make():
+    from typing import get_args
+
+    from bnlab.science.replicas import KEPT
+    from bnlab.settings.groups import Kept
+
+    assert set(get_args(Kept)) == set(KEPT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain as chained
 from itertools import product
 
 import numpy as np
@@ -18,8 +19,9 @@ from bnlab.measure.patient import Patient
 from bnlab.measure.splits import Split, probes, whole
 from bnlab.measure.trained import Trained
 from bnlab.plan import Wanted
-from bnlab.records import Reading, Trial
+from bnlab.records import Reading, Trial, of_replicas
 from bnlab.science.gap import METRICS, Difference, gap
+from bnlab.science.replicas import KEPT
 from bnlab.science.scores import Scores
 from bnlab.science.tape import MovingStatistics
 from bnlab.settings.faults import drill
@@ -92,7 +94,7 @@ class _Reader:
             yield _reading(common, False, decay, scores, gap(scores, batch, size))
         if split.name == self._wanted.final:
             yield from self._faulty(split, common, moving)
-            for how, decay, scores in self._drilled(split, moving):
+            for how, decay, scores in chained(self._drilled(split, moving), self._merged(split, moving)):
                 yield _reading({**common, "drill": how}, False, decay, scores, gap(scores, batch, size))
 
     def _under(self, split: Split, moving: MovingStatistics) -> Iterator[tuple[float, Scores]]:
@@ -109,6 +111,13 @@ class _Reader:
         for decay, how in product(moving.decays, self._restores):
             other = restored(how, self._trial, self.model, moving.at(decay))
             yield how, decay, self._scores(split, self._evaluator.of_another(split.x, other))
+
+    def _merged(self, split: Split, moving: MovingStatistics) -> Iterator[tuple[str, float, Scores]]:
+        """See what a checkpoint gives that keeps other statistics of its replicas than the first one's."""
+        wanted = [how for how in KEPT if of_replicas(how) in self._wanted.drills]
+        for decay, how in product(moving.decays, wanted):
+            outputs = next(self._evaluator.with_fixed(split.x, [moving.at(decay, how)]))
+            yield of_replicas(how), decay, self._scores(split, outputs)
 
     def _faulty(self, split: Split, common: dict, moving: MovingStatistics) -> Iterator[Reading]:
         """Read what the fault gives at inference; phase true sees the same weights and pixels as it."""

@@ -14,6 +14,7 @@ from bnlab.measure.trained import Layers
 from bnlab.records import Clue
 from bnlab.science.moments import Distance, Moments, distance
 from bnlab.science.probe import normalization_layers
+from bnlab.science.replicas import spread
 from bnlab.science.tape import START_MEAN, START_VARIANCE
 
 _SEED = 20_203
@@ -38,11 +39,12 @@ def signs(patient: Patient, split: Split) -> Iterator[Clue]:
     updates_per_step  of the first layer, over the whole run
     batch_dependence  root mean square of what outputs change when half of the images come, in another order;
                       NaN for a sampled latent, whose noise belongs to a place in the order
+    replicas_apart    mean squared distance of the replicas' statistics from their merge; of several only
     test_shift        kl of the evaluated images' population from the training data's, mean over layers
     """
     common = _of_the_data(patient, split)
     for decay, deployment in patient.deployments.items():
-        own = {**_of_statistics(patient, deployment.moving), **common}
+        own = {**_of_statistics(patient, deployment.moving), **common, **_of_replicas(patient, decay)}
         own["batch_dependence"] = _batch_dependence(patient, split, deployment)
         for name, value in own.items():
             yield patient.clue(split, decay, "sign", name, "", value)
@@ -92,6 +94,14 @@ def start_share_of(statistics: Moments, population: Moments) -> float:
     known = np.tile(population.variance > 1e-12, 2)
     with np.errstate(invalid="ignore"):
         return float((seen[known] @ whole[known]) / (whole[known] @ whole[known]))
+
+
+def _of_replicas(patient: Patient, decay: float) -> dict[str, float]:
+    averages = patient.trained.averages
+    if averages.replicas == 1:
+        return {}
+    epsilons = {layer.name: layer.epsilon for layer in normalization_layers(patient.trained.model)}
+    return {"replicas_apart": spread(averages.each(decay), epsilons)}
 
 
 def _of_the_data(patient: Patient, split: Split) -> dict[str, float]:

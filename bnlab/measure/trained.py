@@ -50,8 +50,7 @@ class Trained:
     @property
     def batch_size(self) -> int:
         """Images that shared their statistics in training."""
-        size = self.trial.batch_size
-        return min(size, int(dict(self.trial.options).get("virtual_batch_size", size)))
+        return self.trial.together
 
     def moving(self, decay: float) -> Layers:
         """Read the moving statistics at a decay."""

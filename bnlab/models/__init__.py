@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from bnlab.models.resnet import resnet20
 from bnlab.models.sequence import sequence
 from bnlab.records import Trial
 
-__all__ = ["GOALS", "MODELS", "Goal", "build", "network_inputs"]
+__all__ = ["GOALS", "MODELS", "Goal", "build", "build_in", "network_inputs"]
 
 _Builder = Callable[[Trial, Block, Mapping[str, Any]], keras.Model]
 
@@ -53,6 +54,11 @@ def build(trial: Trial, **norm_options: float) -> keras.Model:
     Returns:
         A built model; `network_inputs` makes what it takes, `GOALS[trial.model]` says what it gives.
     """
+    return build_in(nullcontext(), trial, **norm_options)
+
+
+def build_in(scope: AbstractContextManager, trial: Trial, /, **norm_options: float) -> keras.Model:
+    """Build a trial's network, as `build`, with its variables in a scope, as of a distribution strategy."""
     # Names count up within a process; a restore finds variables by name, so each model starts afresh.
     keras.backend.clear_session()
     keras.utils.set_random_seed(trial.seed)
@@ -61,4 +67,5 @@ def build(trial: Trial, **norm_options: float) -> keras.Model:
     block = partial(
         conv_norm_relu, norm=trial.norm, options={**dict(trial.options), **norm_options}, **details
     )
-    return MODELS[trial.model](trial, block, own)
+    with scope:  # entered here: a session that is cleared forgets it
+        return MODELS[trial.model](trial, block, own)

@@ -36,6 +36,7 @@ from bnlab.science import fused
 from bnlab.science.grouping import in_groups, moments
 from bnlab.science.normalize import corrections, normalize
 from bnlab.science.sources import Batch, Blend, Fixed, NormLayer, Statistics, Tensor
+from bnlab.science.synchronized import synchronized
 
 _Call: TypeAlias = Callable[..., Tensor]
 _Noting: TypeAlias = Callable[[Tensor, Tensor], None]
@@ -236,12 +237,22 @@ def _batch_call(layer: NormLayer, batch: Batch, noting: _Noting | None) -> _Call
             return _fused(layer, inputs, noting)
         seen = in_groups(layer, inputs, mask, batch.groups)
         mean, variance = moments(seen, batch.parts)
+        if batch.synchronized:
+            mean, variance = _over_replicas(layer, mask, mean, variance)
         if noting:
             noting(seen.flat(mean), seen.flat(variance))
         corrected = corrections(layer, batch, seen, mean, variance) if layer.renorm else None
         return ops.reshape(normalize(layer, seen, mean, variance, corrected), ops.shape(inputs))
 
     return call
+
+
+def _over_replicas(
+    layer: NormLayer, mask: Tensor | None, mean: Tensor, variance: Tensor
+) -> tuple[Tensor, Tensor]:
+    if mask is not None:
+        raise ValueError(f"layer {layer.name} is masked: parts of unequal counts cannot be synchronized")
+    return synchronized(mean, variance)
 
 
 def _blended_call(layer: NormLayer, fixed: tuple[Tensor, Tensor], weight: Tensor, groups: int) -> _Call:
@@ -266,7 +277,8 @@ def _mixed(own: tuple[Tensor, Tensor], fixed: Sequence[Tensor], weight: Tensor) 
 def _can_fuse(layer: NormLayer, batch: Batch, inputs: Tensor) -> bool:
     last = layer.axis in (-1, inputs.ndim - 1)
     plain = layer.compute_dtype == keras.backend.standardize_dtype(inputs.dtype) == "float32"
-    return batch.fused and batch.groups == batch.parts == 1 and last and plain and not layer.renorm
+    alone = batch.groups == batch.parts == 1 and not batch.synchronized
+    return batch.fused and alone and last and plain and not layer.renorm
 
 
 def _fused(layer: NormLayer, inputs: Tensor, noting: _Noting | None) -> Tensor:

@@ -27,6 +27,8 @@ class Batch:
             stands for a population: layer by layer, each on inputs that are normalized so already.
         fused: let one operation of TensorFlow's do what Keras does in ten, forth and back, where it can: one
             float32 batch, channels last, no renormalization, no GPU. It takes a fifth off a step's time.
+        synchronized: take the moments of all replicas' parts together, where a distribution strategy runs
+            several (`bnlab.science.synchronized`); there are no masks then.
     """
 
     groups: int = 1
@@ -34,11 +36,17 @@ class Batch:
     update: bool = False
     parts: int = 1
     fused: bool = False
+    synchronized: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse parts of several batches: they would be merged across them."""
+        """Refuse parts of several batches, which would be merged across them, and groups across replicas."""
         if self.groups > 1 and self.parts > 1:
             raise ValueError(f"parts are of one batch, got groups={self.groups} and parts={self.parts}")
+        if self.synchronized and (self.groups > 1 or self.parts > 1):
+            raise ValueError(
+                "a synchronized batch is one group in one part on every replica, got "
+                f"groups={self.groups} and parts={self.parts}"
+            )
 
 
 # layer -> (mean, variance), each (channels,): phase false, or any other fixed statistics. A layer's key is

@@ -136,6 +136,43 @@ class Settings(Group):
             )
         return self
 
+    @model_validator(mode="after")
+    def _replicas_share_the_batch(self) -> Settings:
+        replicas = self.device.replicas
+        if self.batch_size % replicas:
+            raise ValueError(
+                f"device.replicas must divide batch_size: {replicas} do not divide {self.batch_size}"
+            )
+        if replicas > 1 and (reason := self._alone):
+            raise ValueError(f"device.replicas must be 1 with {reason}, got {replicas}")
+        return self
+
+    @property
+    def _alone(self) -> str:
+        """Say what cannot be spread over replicas, or nothing."""
+        if self.norm.name in ("ghost", "batch_renorm"):
+            return f"norm={self.norm.name}, whose statistics in training are a matter of one device"
+        if self.task.model in ("autoencoder", "sequence"):
+            return f"model {self.task.model}, whose loss is a root over the batch and no mean over replicas"
+        if self.task.dropout:
+            return f"task.dropout={self.task.dropout:g}, whose masks would be the same on all of them"
+        if self.train.freeze_statistics_at is not None:
+            return "train.freeze_statistics_at, as each replica would freeze statistics of its own"
+        if self.fault.name != "none":
+            return f"fault={self.fault.name}, which is made on one device"
+        return "train.xla=true, which cannot compile across devices" if self.train.xla else ""
+
+    @property
+    def synchronized(self) -> bool:
+        """Whether several replicas take their batch statistics together; one replica has nobody to ask."""
+        return self.device.replicas > 1 and getattr(self.norm, "synchronized", False)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Name what else than the first replica's statistics is measured, where they differ."""
+        apart = self.device.replicas > 1 and self.moving and not self.synchronized and False in self.phase
+        return tuple(how for how in self.device.statistics if apart and how != "first")
+
     @property
     def moving(self) -> bool:
         """Whether the network has moving statistics that training updates."""
@@ -150,7 +187,8 @@ class Settings(Group):
     @property
     def together(self) -> int:
         """Images that share their statistics in training."""
-        return min(self.batch_size, getattr(self.norm, "virtual_batch_size", self.batch_size))
+        part = self.batch_size // (1 if self.synchronized else self.device.replicas)
+        return min(part, getattr(self.norm, "virtual_batch_size", part))
 
     @property
     def folder(self) -> Path:

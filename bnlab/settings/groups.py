@@ -62,10 +62,16 @@ class Data(Group):
     timeout: Annotated[float, Field(gt=0, le=600)] = 5.0
 
 
+# Which of the replicas' moving statistics a checkpoint keeps: `bnlab.science.replicas.KEPT`.
+Kept: TypeAlias = Literal["first", "mean", "merged"]
+
+
 class Device(Group):
-    """What trains."""
+    """What trains, and how many of it; which of their statistics come to inference."""
 
     name: Literal["auto", "cpu", "gpu"] = "auto"
+    replicas: Positive = 1
+    statistics: OneOrMore[Kept] = ("first",)
 
 
 class Train(Group):

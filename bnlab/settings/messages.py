@@ -57,7 +57,7 @@ def _described(error: Any, keys: Sequence[str]) -> str:  # noqa: ANN401
         return (
             rule
             if rule.startswith(
-                ("at most", "adam", "norm.", "task.", "measure.", "report.", "fault", "train.")
+                ("at most", "adam", "norm.", "task.", "measure.", "report.", "fault", "train.", "device.")
             )
             else f"{key} {rule}"
         )

@@ -27,9 +27,10 @@ class _Norm(Group):
 
 
 class BatchNorm(_Norm):
-    """Options of `norm=batch`."""
+    """Options of `norm=batch`; synchronized takes moments of the batch over all replicas."""
 
     name: Literal["batch"]
+    synchronized: bool = False
 
 
 class GhostNorm(_Norm):

@@ -19,6 +19,7 @@ from bnlab.science.sources import Fixed
 from bnlab.stop import Stopped
 from bnlab.store import Folder
 from bnlab.train.optimizer import optimizer
+from bnlab.train.replicas import strategy
 from bnlab.train.resume import Progress
 from bnlab.train.steps import compiled_steps
 
@@ -55,9 +56,11 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
         Diverged: the loss became NaN or infinite.
         Stopped: `watch` asked for it.
     """
-    model = models.build(trial)
-    descent = optimizer(trial)
-    descent.build(model.trainable_variables)
+    spread = strategy(trial)
+    model = models.build_in(spread.scope(), trial)
+    with spread.scope():
+        descent = optimizer(trial)
+        descent.build(model.trainable_variables)
     columns, run = compiled_steps(trial, model, descent, images)
     progress = Progress(folder, model, descent, columns)
     pace, frozen = _Pace(trial.batch_size), False

@@ -22,6 +22,7 @@ from bnlab.science.norms import in_training
 from bnlab.science.probe import Note, normalization_layers, probe, switched_layers
 from bnlab.science.sources import Fixed
 from bnlab.science.tape import START_MEAN, START_VARIANCE, Column
+from bnlab.train.replicas import Ledger, replicated
 
 Tensor: TypeAlias = Any
 
@@ -43,9 +44,12 @@ def compiled_steps(
         The layout of a row of moments, and the function. A step that updates nothing has a row of one NaN.
     """
     pixels, labels = tf.constant(images.train_x), tf.constant(images.train_y)
-    notes = list[Note]()
+    notes, ledger = list[Note](), Ledger()
     frozen = _start(model) if trial.fault == "phase_false" else frozen
-    step = tf.function(_step(trial, model, descent, notes, frozen), jit_compile=trial.xla)
+    if trial.replicas > 1:
+        step = replicated(trial, model, descent, _row, ledger)
+    else:
+        step = tf.function(_step(trial, model, descent, notes, frozen), jit_compile=trial.xla)
 
     @tf.function(input_signature=[tf.TensorSpec([None, trial.batch_size], tf.int32)])
     def run(numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,7 +62,11 @@ def compiled_steps(
         return losses.stack(), rows.stack()
 
     run.get_concrete_function()  # traced now, so that the layout is known
-    return _one_each(model) if frozen else _columns(model, notes), run
+    if frozen:
+        return _one_each(model), run
+    together = {0: notes} if trial.replicas == 1 else dict(sorted(ledger.replicas.items()))
+    kept = {0: together[0]} if trial.synchronized else together
+    return tuple(column for number, own in kept.items() for column in _columns(model, own, number)), run
 
 
 def _step(
@@ -97,14 +105,14 @@ def _row(notes: Sequence[Note]) -> Tensor:
     return tf.concat(row, 0) if row else tf.zeros([0])
 
 
-def _columns(model: keras.Model, notes: Sequence[Note]) -> tuple[Column, ...]:
+def _columns(model: keras.Model, notes: Sequence[Note], replica: int) -> tuple[Column, ...]:
     epsilons = _epsilons(model)
     columns: list[Column] = []
     for note in notes:
         groups, channels = note.mean.shape
         first = note.call * groups
         updates = range(first, first + groups)
-        columns += [Column(note.layer, update, channels, epsilons[note.layer]) for update in updates]
+        columns += [Column(note.layer, update, channels, epsilons[note.layer], replica) for update in updates]
     return tuple(columns)
 
 

@@ -16,6 +16,8 @@ MEANINGS = {
     "overwritten": "statistics overwritten by initial values",
     "not_run": "assignment built but never run",
     "renamed": "restored by name into a model whose normalization layers are named otherwise",
+    "replicas mean": "means and variances averaged over the replicas, where the first one's are usual",
+    "replicas merged": "the replicas' statistics merged: the variance between their means added",
     "other_epsilon": "restored into a model with another epsilon (1e-5)",
 }
 """What each drill does, in the order in which they are told; an unknown one comes last, by its name."""
