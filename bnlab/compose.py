@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.initialize import initialize_config_dir
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
@@ -151,7 +154,35 @@ def _jobs(hydra: Hydra, name: str, given: list[str]) -> tuple[list[list[str]] | 
     parser = OverridesParser.create(config_loader=loader)
     parsed = parser.parse_overrides(params + config.hydra.overrides.task)
     [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return batch, (_own(loader.load_sweep_config(config, overrides)) for overrides in batch)
+    return batch, _configs(loader, config, batch, parser)
+
+
+def _configs(
+    loader: Any,  # noqa: ANN401
+    config: DictConfig,
+    batch: list[list[str]],
+    parser: OverridesParser,
+) -> Iterator[DictConfig]:
+    """Compose every job; jobs that differ in plain values only are composed once, and given their values."""
+    parse = cache(lambda text: parser.parse_override(text))
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    for texts in batch:
+        overrides = [parse(text) for text in texts]
+        # In any other case values and options might depend on their order.
+        simple = all(own.type == OverrideType.CHANGE for own in overrides)
+        values = [own for own in overrides if simple and _is_value(loader, own)]
+        options = tuple(text for text, own in zip(texts, overrides, strict=True) if own not in values)
+        if options not in composed:
+            composed[options] = _own(loader.load_sweep_config(config, list(options)))
+        own = copy.deepcopy(composed[options])
+        loader._apply_overrides_to_config(values, own)
+        yield own
+
+
+def _is_value(loader: Any, override: Override) -> bool:  # noqa: ANN401
+    """Tell a setting's value from the choice of a config file, and from Hydra's own settings."""
+    key = override.key_or_group
+    return key.partition(".")[0] != "hydra" and not loader.repository.group_exists(key)
 
 
 def _own(config: DictConfig) -> DictConfig:

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -51,7 +51,7 @@ class Job:
     trial: Trial
     wanted: Wanted
 
-    @property
+    @cached_property
     def folder(self) -> Folder:
         """The trial's files."""
         return trial_folder(self.settings.folder, identity(self.trial))

@@ -165,6 +165,14 @@ class Folder:
         except (OSError, ValueError, TypeError):  # torn: it is written anew in a moment
             return Status()
 
+    def status_stamp(self) -> tuple[int, int] | None:
+        """Tell one version of the status from the next without reading it; None: there is none."""
+        try:
+            found = (self.path / "status.json").stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
     def write_status(self, status: Status) -> None:
         """Say how far the trial is; anybody may at any time, also while somebody tidies."""
         for last in (False, True):

@@ -55,17 +55,16 @@ def _written(record: type, rows: Iterable[Any]) -> str:
     text = io.StringIO()
     table = csv.DictWriter(text, [field.name for field in fields(record)], lineterminator="\n")
     table.writeheader()
-    table.writerows(asdict(row) for row in rows)
+    table.writerows(map(vars, rows))
     return text.getvalue()
 
 
 def _parsed(record: type[Record], table: str) -> list[Record]:
-    kinds = record.__annotations__.items()
+    rows = csv.reader(io.StringIO(table))
+    places = {name: at for at, name in enumerate(next(rows, []))}
     # A column that an older table lacks has its default.
-    return [
-        record(**{name: _CONVERT[kind](row[name]) for name, kind in kinds if name in row})
-        for row in csv.DictReader(io.StringIO(table))
-    ]
+    kinds = [(n, places[n], _CONVERT[kind]) for n, kind in record.__annotations__.items() if n in places]
+    return [record(**{name: convert(row[at]) for name, at, convert in kinds}) for row in rows if row]
 
 
 def _histogram(row: dict[str, str]) -> LayerHistogram:

@@ -36,6 +36,7 @@ class Watch:
             self.jobs[job.folder.identity].append(job)
         self._variants = variants({job.folder.identity: job.trial for job in jobs})
         self._complete: set[str] = set()
+        self._read: dict[str, tuple[object, Status]] = {}
         self._stop = threading.Event()
         trials = {
             identity: label(jobs[0].trial, self._variants[identity]) for identity, jobs in self.jobs.items()
@@ -103,12 +104,16 @@ class Watch:
 
     def _status(self, identity: str, job: Job) -> Status:
         """Where nothing is asked that is not there, what another question left behind does not count."""
-        done = Status("done", job.trial.steps, job.trial.steps)
-        return done if identity in self._complete else job.folder.status()
+        if identity in self._complete:
+            return Status("done", job.trial.steps, job.trial.steps)
+        stamp, known = job.folder.status_stamp(), self._read.get(identity)
+        if known is None or known[0] != stamp:  # of thousands of trials few are under way
+            self._read[identity] = known = stamp, job.folder.status()
+        return known[1]
 
 
 def _asked(jobs: Sequence[Job]) -> Asked:
-    """Gather what is sent of a trial: every cell that one of its jobs asked for."""
+    """Gather what is sent of a trial: every cell that one of its jobs asked for, unless none is to be shown."""
     source = jobs[0].source
     tags = {"data.source": source.description, "data.stand_in": str(source.stand_in).lower()}
     cells = sorted({cell for job in jobs for cell in _cells(job)})
@@ -117,6 +122,8 @@ def _asked(jobs: Sequence[Job]) -> Asked:
 
 def _cells(job: Job) -> Iterator[Cell]:
     asked = job.settings
+    if not asked.track.cells:
+        return
     yield from ((phase, decay, "") for phase in asked.phase for decay in asked.decay)
     if False in asked.phase:
         yield from ((False, decay, drill) for decay in asked.decay for drill in job.wanted.drills)

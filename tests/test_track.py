@@ -405,3 +405,17 @@ def test_a_sweep_of_before_there_were_clues_is_still_read(store):
     assert track.read_clues(store, found).empty
     # And where clues are asked for, trials without a table have none.
     assert track.read_clues(store, replace(found, samples=128)).empty
+
+
+def test_without_cells_a_trial_is_one_run_with_its_final_numbers(store):
+    track.log_trial(store, replace(FINISHED, cells=[]))
+    track.log_sweep(store, sweep())
+    [run] = runs(store, "tags.`bnlab.kind` = 'trial'")
+    assert len(runs(store)) == 1 + 1
+    found = {key: value for key, value in run.data.metrics.items() if key.startswith("final_")}
+    ends = {"true": {"rmse": 0.1, "accuracy": 0.5}}
+    ends |= dict.fromkeys(("0.5", "0.9"), ends["true"] | {"rmse_gap": 1 / 3, "accuracy_gap": 1 / 3})
+    assert found == {f"final_{name}/{place}": v for place, own in ends.items() for name, v in own.items()}
+    assert runs(store, "metrics.`final_rmse_gap/0.9` > 0.3")[0].info.run_id == run.info.run_id
+    _, rows = track.read_sweep(store)
+    assert rows["rmse"].tolist() == [r.rmse for r in READINGS]

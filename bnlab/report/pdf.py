@@ -13,7 +13,7 @@ import pandas as pd
 from bnlab.files import replacing
 from bnlab.records import Failure, Sweep
 from bnlab.report import explained, pages, sheets
-from bnlab.report.numbers import arrival, best, decays, drills, tables
+from bnlab.report.numbers import arrival, best, crowd, decays, drills, tables
 from bnlab.report.numbers.clues import NO_CLUES, tidied
 from bnlab.report.numbers.rows import base, called, final_name, tidy
 from bnlab.report.numbers.sizes import sizes
@@ -67,16 +67,20 @@ def document(
 ) -> dict[str, Any]:
     """All that the report shows: strings for the words and tables, SVG for the pictures.
 
-    Where each decay would have a line or a column, a few stand for many.
+    Where each decay would have a line or a column, a few stand for many; of many settings those with the
+    largest gaps have tables and pictures.
     """
-    every = _legible(tidy(readings))
+    every = _legible(tidy(crowd.kept(readings)))
     sweep = replace(
         sweep, faults=tuple((fault, trial, legible(drill)) for fault, trial, drill in sweep.faults)
     )
-    table, rows = _legible(tidied(clues, every)), drills.restores(every, sweep.faults)
-    few = decays.thinned(rows)
+    rows = drills.restores(every, sweep.faults)
+    tasks = crowd.shown(rows)
+    told = _words(sweep, rows) | {"crowded": crowd.note(rows, tasks)}
+    sweep, every, rows = crowd.about(sweep, every, tasks), crowd.of(every, tasks), crowd.of(rows, tasks)
+    table, few = _legible(tidied(crowd.among(clues, rows), every)), decays.thinned(rows)
     thin = replace(sweep, decays=tuple(decays.shown(sweep.decays).tolist()))
-    told = _words(sweep, rows) | _numbers(thin, few) | _questions(sweep, few) | _curve(rows)
+    told |= _numbers(thin, few) | _questions(sweep, few) | _curve(rows)
     told |= explained.told(sweep, every, table)
     drawn = _pictures(sweep, rows, histograms) | shown(explained.drawn(sweep, every, table))
     return printable(told) | drawn
@@ -142,6 +146,8 @@ def _curve(rows: pd.DataFrame) -> dict[str, Any]:
 def _appendix(rows: pd.DataFrame, histograms: Histograms) -> Iterator[Picture]:
     trials = rows.drop_duplicates("trial").set_index("trial")
     for trial, counted in histograms.items():
+        if trial not in trials.index:
+            continue
         own = trials.loc[trial]
         named = [replace(row, layer=legible(row.layer)) for row in counted]
         yield from pictures(f"{own['task']} {own['norm']} b{own['batch_size']} s{own['seed']}", named)

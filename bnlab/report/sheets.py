@@ -12,6 +12,8 @@ from bnlab.report.numbers.rows import base, called, natural
 from bnlab.report.numbers.tables import POINT, beyond, decay_name, number, typeset
 
 MARK, FOUND = "•", "> 2 se"
+LINES = 1000
+"""More lines than these nobody reads on paper: a table ends there, and says so."""
 TRIAL = {
     "task": "task",
     "norm": "norm",
@@ -112,13 +114,16 @@ def _fact(source: pd.Series | Failure | None, fact: str) -> str:
 
 
 def sheet(columns: Mapping[str, pd.Series], left: Iterable[str], groups: pd.Series) -> dict[str, Any]:
-    """A table as strings; `breaks` are the rows above which a light rule is drawn."""
+    """A table as strings; `breaks` are the rows above which a light rule is drawn, `more` those left out."""
+    more, groups = max(0, len(groups) - LINES), groups.iloc[:LINES]
+    columns = {name: column.iloc[:LINES] for name, column in columns.items()}
     changed = groups.ne(groups.shift()).to_numpy()
     return {
         "head": list(columns),
         "align": ["center" if name == FOUND else "left" if name in left else "right" for name in columns],
         "rows": [list(row) for row in zip(*columns.values(), strict=True)],
         "breaks": [at for at in range(1, len(groups)) if changed[at]],
+        "more": f"{more:,}" if more else "",
     }
 
 

@@ -157,6 +157,7 @@ class Track(Group):
     uri: str | None = None
     experiment: Annotated[str, Field(min_length=1)] = "bnlab"
     later: bool = False
+    cells: bool = True
 
 
 class Report(Group):

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from mlflow.entities import Run
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from bnlab.records import Clue, Reading, Sweep, made_so
 from bnlab.science.histogram import LayerHistogram
@@ -90,7 +90,7 @@ def _clues(
     """Keep the clues that a sweep asked for, and put the columns of their trial in front."""
     way = sweep.measured[identity]
     asked = [
-        asdict(clue)
+        vars(clue)
         for clue in clues
         if made_so(clue, way) and clue.samples == sweep.samples
         if clue.decay in (None, *sweep.decays) and clue.drill in ("", *sweep.drills)
@@ -192,7 +192,7 @@ def _rows(
 ) -> pd.DataFrame:
     """Put the columns of their trial in front of readings."""
     way = sweep.measured[identity]
-    table = pd.DataFrame([asdict(reading) for reading in readings if _asked(reading, sweep, way)])
+    table = pd.DataFrame([vars(reading) for reading in readings if _asked(reading, sweep, way)])
     return _after_trial(identity, params, tags, table, sweep)
 
 
@@ -213,8 +213,10 @@ def _after_trial(
 
 
 def _text(store: Store, run: Run, name: str) -> str:
+    # Asked for by its run, MLflow would read that from the database twice more, with all that it holds.
+    place = get_artifact_repository(run.info.artifact_uri, tracking_uri=store.client.tracking_uri)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(store.client.download_artifacts(run.info.run_id, name, folder))
+        path = Path(place.download_artifacts(name, folder))
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it must have {_MOST_BYTES} bytes at most, got {path.stat().st_size}")
         return path.read_text("utf-8")

@@ -35,7 +35,8 @@ class Finished:
         began_ms: when its training began.
         losses: reads the loss of every training step; asked only when they are sent.
         readings: everything measured.
-        cells: (phase, decay, drill) to show as runs of their own; no drill is the empty word.
+        cells: (phase, decay, drill) to show as runs of their own; no drill is the empty word. They repeat what
+            the table of readings holds; without any, the trial's own run shows its final numbers.
         way: how the readings of the cells were made; the table holds those of every way.
         clues: what explains its gaps.
         samples: images behind the population statistics of the clues to show.
@@ -91,7 +92,7 @@ def log_trial(store: Store, finished: Finished) -> None:
     tags = {"bnlab.kind": "trial", "bnlab.trial": finished.identity, **finished.tags}
     run_id = take_up(store, own, finished.name, tags, finished.began_ms)
     time_ms = finished.readings[-1].time_ms
-    curve = _loss_curve(finished, time_ms)
+    curve = [*_loss_curve(finished, time_ms), *(() if finished.cells else _ends(finished))]
     store.client.log_batch(run_id, _lacking(store, own, curve), as_params(_settings(finished.trial)))
     for cell in finished.cells:
         _log_cell(store, finished, cell, known, {**tags, "bnlab.kind": "cell", _PARENT: run_id})
@@ -173,6 +174,19 @@ def _cell_metrics(readings: Sequence[Reading]) -> Iterable[Metric]:
     if probed:
         best = min(probed, key=lambda reading: reading.rmse)
         yield Metric("best_rmse", best.rmse, best.time_ms, best.step)
+
+
+def _ends(finished: Finished) -> Iterable[Metric]:
+    """Name what was read at the end so that runs can be sorted by it: `final_rmse/true`, `final_rmse_gap/0.99`."""
+    for reading in finished.readings:
+        whole = reading.split in ("test", "train") and not reading.drill
+        if not (whole and made_so(reading, finished.way)):
+            continue
+        place = "true" if reading.phase else f"{reading.decay:.12g}"
+        for name in ("rmse", "accuracy", "rmse_gap", "accuracy_gap"):
+            if np.isfinite(value := getattr(reading, name)):
+                key = f"{_PREFIX[reading.split]}{name}/{place}"
+                yield Metric(key, value, reading.time_ms, reading.step)
 
 
 def _clue_metrics(clues: Sequence[Clue]) -> Iterable[Metric]:
