@@ -7,25 +7,25 @@ from bnlab.report.numbers import crowd
 from bnlab.report.numbers.rows import tidy
 
 
-def many(make, count):
+def many(made, count):
     """So many tasks of four trials each; the task's number is the size of its gap."""
     rows = pd.concat(
-        [make(tasks=(f"mnist, learning rate {at}",), shift=0).assign(at=at) for at in range(count)],
+        [made(tasks=(f"mnist, learning rate {at}",), shift=0).assign(at=at) for at in range(count)],
         ignore_index=True,
     )
     moving = ~rows["phase"] & (rows["norm"] == "batch")
     return rows.assign(rmse_gap=rows["rmse_gap"].mask(moving, rows["at"] / 1000)).drop(columns="at")
 
 
-def test_of_few_settings_all_rows_are_kept(make):
-    rows = many(make, crowd.MOST // 4)
+def test_of_few_settings_all_rows_are_kept(made):
+    rows = many(made, crowd.MOST // 4)
     assert crowd.kept(rows) is rows
     tasks = crowd.shown(tidy(rows))
     assert (len(tasks), crowd.note(tidy(rows), tasks)) == (crowd.MOST // 4, "")
 
 
-def test_of_many_settings_the_largest_gaps_are_shown_and_the_ends_of_all(make):
-    rows = many(make, crowd.MOST // 4 + 5)
+def test_of_many_settings_the_largest_gaps_are_shown_and_the_ends_of_all(made):
+    rows = many(made, crowd.MOST // 4 + 5)
     kept = crowd.kept(rows)
     tasks = crowd.shown(tidy(kept))
     assert sorted(tasks) == sorted(f"mnist, learning rate {at}" for at in range(5, crowd.MOST // 4 + 5))
