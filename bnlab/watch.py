@@ -113,7 +113,7 @@ class Watch:
 
 
 def _asked(jobs: Sequence[Job]) -> Asked:
-    """Gather what is sent of a trial: every cell that one of its jobs asked for, unless none is to be shown."""
+    """Gather what is sent of a trial: every cell that one of its jobs asked for and that is to be shown."""
     source = jobs[0].source
     tags = {"data.source": source.description, "data.stand_in": str(source.stand_in).lower()}
     cells = sorted({cell for job in jobs for cell in _cells(job)})

@@ -35,8 +35,8 @@ class Finished:
         began_ms: when its training began.
         losses: reads the loss of every training step; asked only when they are sent.
         readings: everything measured.
-        cells: (phase, decay, drill) to show as runs of their own; no drill is the empty word. They repeat what
-            the table of readings holds; without any, the trial's own run shows its final numbers.
+        cells: (phase, decay, drill) to show as runs of their own; no drill is the empty word. They repeat
+            what the table of readings holds; without any, the trial's own run shows its final numbers.
         way: how the readings of the cells were made; the table holds those of every way.
         clues: what explains its gaps.
         samples: images behind the population statistics of the clues to show.
@@ -177,7 +177,7 @@ def _cell_metrics(readings: Sequence[Reading]) -> Iterable[Metric]:
 
 
 def _ends(finished: Finished) -> Iterable[Metric]:
-    """Name what was read at the end so that runs can be sorted by it: `final_rmse/true`, `final_rmse_gap/0.99`."""
+    """Name the final numbers so that runs can be sorted by them: `final_rmse/true`, `final_rmse_gap/0.99`."""
     for reading in finished.readings:
         whole = reading.split in ("test", "train") and not reading.drill
         if not (whole and made_so(reading, finished.way)):

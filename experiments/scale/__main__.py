@@ -52,10 +52,10 @@ def _write(options: argparse.Namespace, clock: Clock) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.scale", description=__doc__.split("\n\n")[0])
-    parser.add_argument("store", type=Path, help="folder for the synthetic stores, one for each number of trials")
+    parser.add_argument("store", type=Path, help="where the synthetic stores go")
     parser.add_argument("--trials", type=int, default=100, help="a multiple of 100 (default 100)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all, in order")
-    parser.add_argument("--clues", action="store_true", help="split gaps into causes, as sweeps do by default")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
+    parser.add_argument("--clues", action="store_true", help="split gaps into causes, as by default")
     parser.add_argument("--csv", type=Path, default=HERE / "scale.csv", help="rows are added to this file")
     parser.add_argument("--version", default="now", help="what the rows are marked with")
     return parser

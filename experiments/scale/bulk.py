@@ -62,7 +62,9 @@ class BulkClient:
 
     def set_terminated(self, run: str, status: str, end_ms: int) -> None:
         """Finish a run."""
-        self._rows.execute("UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?", (status, end_ms, run))
+        self._rows.execute(
+            "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?", (status, end_ms, run)
+        )
 
     def set_tag(self, run: str, key: str, value: str) -> None:
         """Write a tag."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
 from bnlab import launch, outcome, sweep
@@ -51,7 +52,7 @@ class Clock:
 
 
 def lay(folder: Path, trials: int, clues: bool, clock: Clock) -> None:
-    """Make the store: the trials' folders, and a tracking database with all of them, with and without cells."""
+    """Make the trials' folders, and a tracking database with all of them: without and with cells."""
     jobs = synthetic.jobs(trials, folder, clues)
     with clock.step("lay", "a trial's folder", trials):
         for job in jobs:
@@ -157,25 +158,45 @@ def _ask(folder: Path, cells: bool, clock: Clock) -> None:
                 ask()
 
 
-def report(folder: Path, trials: int, clues: bool, clock: Clock, cells: bool = False) -> None:
-    """Read a sweep back and draw its report."""
+def report(folder: Path, trials: int, clues: bool, clock: Clock) -> None:
+    """Read a sweep back from the tracking store and draw its report."""
     from bnlab import track
-    from bnlab.report import pdf
 
-    store = outcome.connect(f"sqlite:///{database(folder, cells)}", "bnlab")
+    store = outcome.connect(f"sqlite:///{database(folder, cells=False)}", "bnlab")
     with clock.step("report", "read the readings"):
         own, readings = track.read_sweep(store)
     with clock.step("report", "read the clues"):
         found = track.read_clues(store, own)
-    clock.note("report", "readings", count=len(readings))
-    with clock.step("report", "numbers, words and pictures"):
+    _draw("report", folder, own, readings, found, clock)
+
+
+def disk(folder: Path, trials: int, clues: bool, clock: Clock) -> None:
+    """Draw the report from the trials' folders, as a sweep does whose tracking store is gone."""
+    from bnlab import track
+
+    jobs = synthetic.jobs(trials, folder, clues)
+    own = record(jobs)
+    with clock.step("disk", "read the readings"):
+        readings = track.table_of(own, (finished(job.folder, _asked(job, False)) for job in jobs))
+    with clock.step("disk", "read the clues"):
+        found = track.clues_of(own, (finished(job.folder, _asked(job, False)) for job in jobs if clues))
+    _draw("disk", folder, own, readings, found, clock)
+
+
+def _draw(
+    part: str, folder: Path, own: Sweep, readings: pd.DataFrame, found: pd.DataFrame, clock: Clock
+) -> None:
+    from bnlab.report import pdf
+
+    clock.note(part, "readings", count=len(readings))
+    with clock.step(part, "numbers, words and pictures"):
         content = pdf.document(own, readings, clues=found)
-    with clock.step("report", "typeset"):
+    with clock.step(part, "typeset"):
         made = pdf.compiled(pdf.TEMPLATE, content, pdf._moment(own.started))
     path = folder / "reports" / f"{synthetic.NAME}.pdf"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(made)
-    clock.note("report", "PDF", mib=len(made) / 2**20, count=made.count(b"/Type/Page\n") or made.count(b"/Type /Page\n"))
+    clock.note(part, "PDF", mib=len(made) / 2**20)
 
 
-PARTS = {"lay": lay, "schedule": schedule, "track": track, "report": report}
+PARTS = {"lay": lay, "schedule": schedule, "track": track, "report": report, "disk": disk}

@@ -1,4 +1,4 @@
-"""Many settings on paper: of more than have room, those with the largest gaps are shown, and words tell of all."""
+"""Many settings on paper: of more than have room those with the largest gaps are shown; words tell of all."""
 
 from __future__ import annotations
 
