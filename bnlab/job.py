@@ -6,6 +6,7 @@ jobs beside it go on.
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from bnlab.files import FileError, explained
 from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, topic, unexplained, unmeasured, wanted
 from bnlab.records import Clue, Reading, Trial, label, named
 from bnlab.science.histogram import LayerHistogram
-from bnlab.settings import Data, Settings, parse
+from bnlab.settings import Data, Settings, SettingsError, parse
 from bnlab.store import Folder, Status, trial_folder
 
 if TYPE_CHECKING:
@@ -99,15 +100,16 @@ class Job:
         return max(self.settings.decay)
 
 
-def prepare(settings: Settings, parent: bool = False) -> Job:
+def prepare(settings: Settings, parent: bool = False, device: str | None = None) -> Job:
     """Find out what a job needs: its data, its trial, what it wants to know.
 
     Args:
         settings: the job's.
         parent: fetch the data set where it is missing, and verify it; once, before any job starts.
+        device: `cpu` or `gpu` of the machine that trains; None: this one.
     """
     source = in_sequences(_source(settings.task.data, settings.data, parent), settings.task.frames)
-    trial = plan(settings, source, machine.resolve(settings.device.name))
+    trial = plan(settings, source, device or machine.resolve(settings.device.name))
     return Job(settings, source, trial, wanted(settings, source, trial))
 
 
@@ -116,6 +118,11 @@ def run(config: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     stop.listen()
+    if hidden := stop.hidden():
+        raise SettingsError(
+            f"{hidden} is not there on {socket.gethostname()}; give store=FOLDER on a file system that all "
+            "hosts share"
+        )
     if stop.asked():
         return
     job = prepare(parse(OmegaConf.to_container(config, resolve=True)))
