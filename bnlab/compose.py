@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ from bnlab.settings import Settings, SettingsError, nearest, parse, short
 from bnlab.settings.norms import options, owners
 
 CONFIG = "config"
+# A ready-made launcher has the name of its plugin's own config, and Hydra checks it against that: it shall.
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated", UserWarning)
 _MOST_VALUES = 10_000
 
 
