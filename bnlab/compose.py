@@ -166,8 +166,8 @@ def _jobs(
 
 def _engine(config: DictConfig) -> Engine:
     """Name the launcher of a sweep, and what it is set to."""
-    own = OmegaConf.to_container(config.hydra.launcher, resolve=True)
-    return Engine(str(config.hydra.runtime.choices["hydra/launcher"]), own if isinstance(own, dict) else None)
+    own: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+    return Engine(str(config.hydra.runtime.choices["hydra/launcher"]), own or {})
 
 
 def _own(config: DictConfig) -> DictConfig:

@@ -117,12 +117,12 @@ def run(config: DictConfig) -> None:
     """Do a job; a failure ends up in the trial's folder."""
     from omegaconf import OmegaConf
 
-    stop.listen()
     if hidden := stop.hidden():
         raise SettingsError(
             f"{hidden} is not there on {socket.gethostname()}; give store=FOLDER on a file system that all "
             "hosts share"
         )
+    stop.listen()
     if stop.asked():
         return
     job = prepare(parse(OmegaConf.to_container(config, resolve=True)))

@@ -44,8 +44,8 @@ def launcher(command: Command, jobs: Sequence[Job]) -> Launch:
             own = Plugins.instance().instantiate_launcher(
                 config=config, hydra_context=context, task_function=job.run
             )
-            overrides = [[*command.overrides[number], *_places(jobs[number])] for number in numbers]
-            for done in own.launch(overrides, initial_job_idx=0):
+            each = [[*command.overrides[number], *_places(jobs[number])] for number in numbers]
+            for done in own.launch(each, initial_job_idx=0):
                 with redirect_stderr(io.StringIO()):  # which Hydra tells more of than a person needs
                     _ = done.return_value  # raises what the job raised
 

@@ -35,7 +35,10 @@ class Postgres:
         if os.getuid() == 0:
             os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
             self._as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        self.uri = f"postgresql://{_USER}@127.0.0.1:{self._port}/postgres"
+        place = f"{_USER}@127.0.0.1:{self._port}/postgres"
+        self.address = f"postgresql://{place}"
+        # SQLAlchemy takes the plain address for that of another driver.
+        self.uri = f"postgresql+psycopg2://{place}"
 
     def start(self) -> Postgres:
         """Make the cluster and start it."""

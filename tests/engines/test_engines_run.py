@@ -61,9 +61,11 @@ def postgres():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, postgres):
-    one = Server(tmp_path_factory.mktemp("server"), postgres.uri).start()
-    yield one
-    one.kill()
+    one = Server(tmp_path_factory.mktemp("server"), postgres.uri)
+    try:
+        yield one.start()
+    finally:
+        one.kill()
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def held(postgres, experiment):
     """What the database holds: runs by kind and status, and points, each with how often it is there."""
     import psycopg2
 
-    with closing(psycopg2.connect(postgres.uri)) as database, database.cursor() as rows:
+    with closing(psycopg2.connect(postgres.address)) as database, database.cursor() as rows:
         rows.execute(POINTS, (experiment,))
         points = Counter(rows.fetchall())
         rows.execute(RUNS, (experiment,))
