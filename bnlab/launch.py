@@ -23,7 +23,7 @@ from bnlab import job, stop
 from bnlab.compose import Command, hydra_of
 from bnlab.files import explained
 from bnlab.job import Job
-from bnlab.records import first_line
+from bnlab.records import said
 
 # Of one core, roughly: only the order of jobs follows from them.
 _STEP_SECONDS, _MULTIPLY_ADDS_PER_SECOND = 4e-4, 4e10
@@ -142,7 +142,9 @@ def _attempt(launch: Launch, numbers: Sequence[int]) -> str:
     try:
         launch(numbers)
     except (Exception, SystemExit) as error:
-        reason = explained(error) if isinstance(error, OSError) else first_line(error)
+        # Submitit names the job in its first line, and says what became of it in the second.
+        lines = said("\n".join(str(error).splitlines()[:2])) or type(error).__name__
+        reason = explained(error) if isinstance(error, OSError) else lines
         return f"the launcher stopped: {reason}"
     return ""
 

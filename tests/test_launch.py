@@ -204,11 +204,12 @@ def test_a_worker_is_told_what_it_might_find_otherwise(tmp_path, tiny, monkeypat
     monkeypatch.setenv("BNLAB_DATA", "data")
     [settings] = compose([*tiny, 'store="' + str(store.name) + '"']).settings
     job = prepare(settings)
+    places, folder = launch._places(job), job.folder
     monkeypatch.chdir(root)
     monkeypatch.delenv("BNLAB_DATA")
-    [told] = compose([*tiny, *launch._places(job)]).settings
+    [told] = compose([*tiny, *places]).settings
     assert (told.folder, told.data.root, told.device.name) == (store, str(root), "cpu")
-    assert prepare(told).folder == job.folder
+    assert prepare(told).folder == folder
 
 
 def test_before_anything_is_launched_again_those_who_work_come_to_their_end(jobs, complete):
