@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
+import warnings
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,11 +30,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from bnlab.engines import Engine
 from bnlab.records import said
 from bnlab.settings import Settings, SettingsError, nearest, parse, short
 from bnlab.settings.norms import options, owners
 
 CONFIG = "config"
+# A ready-made launcher has the name of its plugin's own config, and Hydra checks it against that: it shall.
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated", UserWarning)
 _MOST_VALUES = 10_000
 
 
@@ -60,12 +64,14 @@ class Command:
         sweeps: whether it is a sweep, and not one job.
         overrides: of every job of a sweep: what makes its config.
         settings: of every job.
+        engine: that runs the jobs of a sweep.
     """
 
     flags: Namespace
     sweeps: bool
     overrides: tuple[list[str], ...]
     settings: tuple[Settings, ...]
+    engine: Engine
 
 
 def compose(arguments: list[str]) -> Command:
@@ -77,9 +83,9 @@ def compose(arguments: list[str]) -> Command:
     flags = get_args_parser().parse_args(arguments)
     try:
         with hydra_of(flags) as (hydra, name, given):
-            overrides, configs = _jobs(hydra, name, given)
+            overrides, configs, engine = _jobs(hydra, name, given)
             settings = tuple(parse(OmegaConf.to_container(config, resolve=True)) for config in configs)
-            return Command(flags, overrides is not None, tuple(overrides or ()), settings)
+            return Command(flags, overrides is not None, tuple(overrides or ()), settings, engine)
     except SettingsError:
         raise
     except RecursionError:
@@ -135,11 +141,14 @@ def _values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
     return known[node]
 
 
-def _jobs(hydra: Hydra, name: str, given: list[str]) -> tuple[list[list[str]] | None, Iterator[DictConfig]]:
+def _jobs(
+    hydra: Hydra, name: str, given: list[str]
+) -> tuple[list[list[str]] | None, Iterator[DictConfig], Engine]:
     """Expand a sweep as Hydra's basic sweeper does.
 
     Returns:
-        The overrides of every job, None for a single one; their configs, each composed when it is asked for.
+        The overrides of every job, None for a single one; their configs, each composed when it is asked for;
+        what runs them.
     """
     config = hydra.compose_config(
         name, given, RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
@@ -148,13 +157,13 @@ def _jobs(hydra: Hydra, name: str, given: list[str]) -> tuple[list[list[str]] | 
         raise SettingsError("hydra.job.chdir must stay false: paths are relative to where you start")
     if config.hydra.mode != RunMode.MULTIRUN:
         single = hydra.compose_config(name, given, RunMode.RUN, with_log_configuration=False)
-        return None, iter([_own(single)])
+        return None, iter([_own(single)]), Engine()
     loader = hydra.config_loader
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     parser = OverridesParser.create(config_loader=loader)
     parsed = parser.parse_overrides(params + config.hydra.overrides.task)
     [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return batch, _configs(loader, config, batch, parser)
+    return batch, _configs(loader, config, batch, parser), _engine(config)
 
 
 def _configs(
@@ -183,6 +192,12 @@ def _is_value(loader: Any, override: Override) -> bool:  # noqa: ANN401
     """Tell a setting's value from the choice of a config file, and from Hydra's own settings."""
     key = override.key_or_group
     return key.partition(".")[0] != "hydra" and not loader.repository.group_exists(key)
+
+
+def _engine(config: DictConfig) -> Engine:
+    """Name the launcher of a sweep, and what it is set to."""
+    own: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+    return Engine(str(config.hydra.runtime.choices["hydra/launcher"]), own or {})
 
 
 def _own(config: DictConfig) -> DictConfig:

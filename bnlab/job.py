@@ -6,6 +6,7 @@ jobs beside it go on.
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from bnlab.files import FileError, explained
 from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, topic, unexplained, unmeasured, wanted
 from bnlab.records import Clue, Reading, Trial, label, named
 from bnlab.science.histogram import LayerHistogram
-from bnlab.settings import Data, Settings, parse
+from bnlab.settings import Data, Settings, SettingsError, parse
 from bnlab.store import Folder, Status, trial_folder
 
 if TYPE_CHECKING:
@@ -99,17 +100,19 @@ class Job:
         return max(self.settings.decay)
 
 
-def prepare(settings: Settings, parent: bool = False) -> Job:
+def prepare(settings: Settings, parent: bool = False, device: str | None = None) -> Job:
     """Find out what a job needs: its data, its trial, what it wants to know.
 
     Args:
         settings: the job's.
         parent: fetch the data set where it is missing, and verify it; once, before any job starts.
+        device: `cpu` or `gpu` of the machine that trains; None: this one.
     """
     source = in_sequences(_source(settings.task.data, settings.data, parent), settings.task.frames)
-    device = machine.resolve(settings.device.name)
-    machine.check_replicas(device, settings.device.replicas)
-    trial = plan(settings, source, device)
+    own = device or machine.resolve(settings.device.name)
+    if device is None or own == "cpu":  # nobody here knows how many GPUs another machine has
+        machine.check_replicas(own, settings.device.replicas)
+    trial = plan(settings, source, own)
     return Job(settings, source, trial, wanted(settings, source, trial))
 
 
@@ -117,6 +120,11 @@ def run(config: DictConfig) -> None:
     """Do a job; a failure ends up in the trial's folder."""
     from omegaconf import OmegaConf
 
+    if hidden := stop.hidden():
+        raise SettingsError(
+            f"{hidden} is not there on {socket.gethostname()}; give store=FOLDER on a file system that all "
+            "hosts share"
+        )
     stop.listen()
     if stop.asked():
         return

@@ -9,10 +9,12 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeAlias
 
+from filelock import Timeout
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
@@ -21,7 +23,7 @@ from bnlab import job, stop
 from bnlab.compose import Command, hydra_of
 from bnlab.files import explained
 from bnlab.job import Job
-from bnlab.records import first_line
+from bnlab.records import said
 
 # Of one core, roughly: only the order of jobs follows from them.
 _STEP_SECONDS, _MULTIPLY_ADDS_PER_SECOND = 4e-4, 4e10
@@ -29,7 +31,7 @@ _STEP_SECONDS, _MULTIPLY_ADDS_PER_SECOND = 4e-4, 4e10
 Launch: TypeAlias = Callable[[Sequence[int]], None]  # runs the jobs of these numbers
 
 
-def launcher(command: Command) -> Launch:
+def launcher(command: Command, jobs: Sequence[Job]) -> Launch:
     """Make the function that runs some of a command line's jobs, wherever its launcher runs them."""
 
     def launch(numbers: Sequence[int]) -> None:
@@ -42,17 +44,31 @@ def launcher(command: Command) -> Launch:
             own = Plugins.instance().instantiate_launcher(
                 config=config, hydra_context=context, task_function=job.run
             )
-            for done in own.launch([command.overrides[number] for number in numbers], initial_job_idx=0):
+            each = [[*command.overrides[number], *_places(jobs[number])] for number in numbers]
+            for done in own.launch(each, initial_job_idx=0):
                 with redirect_stderr(io.StringIO()):  # which Hydra tells more of than a person needs
                     _ = done.return_value  # raises what the job raised
 
     return launch
 
 
+def _places(job: Job) -> list[str]:
+    """Say what a worker might find otherwise, in another folder, with other variables, on another machine."""
+    root = job.settings.data.root
+    data = "null" if root is None else _quoted(Path(root).expanduser().absolute())
+    return [f"store={_quoted(job.settings.folder)}", f"data.root={data}", f"device.name={job.trial.device}"]
+
+
+def _quoted(path: Path) -> str:
+    text = str(path).replace("'", "\\'")
+    return f"'{text}'"
+
+
 def run(jobs: Sequence[Job], launch: Launch, tell: Callable[[str], None]) -> str:
     """Launch what the store says is left, until nothing is.
 
-    A worker that is killed takes its launcher along. Then what is left is launched again; the trials that
+    A worker that is killed takes its launcher along, or makes it give up while others work on. When all have
+    ended, what is left is launched again; the trials that
     were under way come after all others and each alone, because one of them may be the killer. One that
     kills its worker again, alone, has failed.
 
@@ -67,6 +83,7 @@ def run(jobs: Sequence[Job], launch: Launch, tell: Callable[[str], None]) -> str
     left, idle = _left(jobs), 0
     trouble = _attempt(launch, in_order(jobs, left))
     while not stop.asked():
+        _settle(jobs)
         before, left = left, _left(jobs)
         begun = [number for number in left if _begun(jobs[number])]
         idle += left == before and not begun
@@ -112,11 +129,22 @@ def _left(jobs: Sequence[Job]) -> list[int]:
     return [number for number in open_ if not jobs[number].complete]
 
 
+def _settle(jobs: Sequence[Job]) -> None:
+    """Wait for the trials that somebody still works on."""
+    for folder in [jobs[number].folder for number in _left(jobs)]:
+        if not folder.path.exists():
+            continue
+        with suppress(Timeout), folder.alone().acquire(cancel_check=stop.asked):
+            pass
+
+
 def _attempt(launch: Launch, numbers: Sequence[int]) -> str:
     try:
         launch(numbers)
     except (Exception, SystemExit) as error:
-        reason = explained(error) if isinstance(error, OSError) else first_line(error)
+        # Submitit names the job in its first line, and says what became of it in the second.
+        lines = said("\n".join(str(error).splitlines()[:2])) or type(error).__name__
+        reason = explained(error) if isinstance(error, OSError) else lines
         return f"the launcher stopped: {reason}"
     return ""
 

@@ -43,7 +43,13 @@ class _Process:
 def asked() -> bool:
     """Whether work in this process is to save and stop."""
     file = os.environ.get(_VARIABLE)
-    return _Process.asked.is_set() or _orphan() or (file is not None and not Path(file).exists())
+    return _Process.asked.is_set() or _orphan() or bool(file and not Path(file).exists())
+
+
+def hidden() -> str:
+    """Name the folder of the sweep's file where this machine does not see it; nothing where it does."""
+    folder = Path(os.environ.get(_VARIABLE) or os.devnull).parent
+    return "" if folder.exists() else str(folder)
 
 
 def listen() -> None:

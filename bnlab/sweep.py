@@ -19,6 +19,7 @@ from bnlab.compose import compose
 from bnlab.courier import Courier
 from bnlab.data import DataError
 from bnlab.delivery import Parcel
+from bnlab.engines import check
 from bnlab.files import FileError, explained
 from bnlab.job import Job, prepare
 from bnlab.launch import Launch, launcher
@@ -47,7 +48,8 @@ def run(arguments: list[str]) -> int:
     """
     try:
         command = compose(arguments)
-        jobs = prepared(command.settings)
+        check(command.engine, command.settings[0])
+        jobs = prepared(command.settings, command.engine.elsewhere)
         _reach(jobs[0].settings)
         if jobs[0].settings.train.fresh:
             _forget(jobs)
@@ -59,7 +61,7 @@ def run(arguments: list[str]) -> int:
         mark, style = ("warning", "bold yellow") if source.stand_in else ("data", "")
         console.print(f"{mark}: {source.description}", style=style, highlight=False)
     try:
-        return _run(jobs, launcher(command), console)
+        return _run(jobs, launcher(command, jobs), console)
     except (FileError, OSError) as error:
         print(f"bnlab: {explained(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return FAILED
@@ -71,8 +73,12 @@ def interrupted(status: int) -> int:
     return status
 
 
-def prepared(checked: Sequence[Settings]) -> list[Job]:
+def prepared(checked: Sequence[Settings], elsewhere: bool = False) -> list[Job]:
     """Find data and trial of every job, and check what they must have in common.
+
+    Args:
+        checked: the settings of every job.
+        elsewhere: other machines train, so this one need not have what they train on.
 
     Raises:
         SettingsError, DataError: one line.
@@ -87,7 +93,8 @@ def prepared(checked: Sequence[Settings]) -> list[Job]:
     first = checked[0]
     for key, folder in (("store", first.folder), ("report.folder", Path(first.report.folder))):
         _check_writable(key, folder)
-    return [prepare(settings, parent=True) for settings in checked]
+    device = first.device.name if elsewhere else None
+    return [prepare(settings, parent=True, device=device) for settings in checked]
 
 
 def _run(jobs: list[Job], launch: Launch, console: Console) -> int:

@@ -29,6 +29,7 @@ TINY = [
 
 # Those that start processes of their own lie between those that keep to one.
 LONGEST = (
+    "test_engines_run",
     *("test_kills", "test_variants", "test_report_pdf", "test_tracking_server", "test_notes", "test_launch"),
     *("test_line", "test_resources", "test_at_once", "test_delivery", "test_resume", "test_compose"),
 )

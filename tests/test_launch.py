@@ -194,3 +194,47 @@ def test_two_sweeps_at_once_train_their_common_trial_once(tmp_path, tiny):
     assert (tmp_path / "trained").read_text() == "once\n"
     [trial] = tmp_path.glob("runs/trials/*")
     assert {reading.decay for reading in Folder(trial).readings()} == {None, 0.5, 0.9}
+
+
+def test_a_worker_is_told_what_it_might_find_otherwise(tmp_path, tiny, monkeypatch):
+    """Another folder, no variables, another machine: the same store, data and trial."""
+    store, root = tmp_path / "o'brien and = sons", tmp_path / "data"
+    root.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BNLAB_DATA", "data")
+    [settings] = compose([*tiny, 'store="' + str(store.name) + '"']).settings
+    job = prepare(settings)
+    places, folder = launch._places(job), job.folder
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("BNLAB_DATA")
+    [told] = compose([*tiny, *places]).settings
+    assert (told.folder, told.data.root, told.device.name) == (store, str(root), "cpu")
+    assert prepare(told).folder == folder
+
+
+def test_before_anything_is_launched_again_those_who_work_come_to_their_end(jobs, complete):
+    """A launcher gives up at the first of its workers that is lost; here the other one goes on."""
+    two = jobs("seed=0,1")
+    launched = []
+    working = threading.Event()
+
+    def finish():
+        with two[1].folder.alone():
+            working.set()
+            time.sleep(0.3)
+            two[1].folder.write_status(Status("done"))
+
+    def give_up(numbers):
+        launched.append(list(numbers))
+        if len(launched) > 1:
+            two[0].folder.write_status(Status("done"))
+            return
+        for job in two:
+            job.folder.path.mkdir(parents=True, exist_ok=True)
+            job.folder.write_status(Status("training"))
+        threading.Thread(target=finish, daemon=True).start()
+        assert working.wait(5)
+        raise RuntimeError("a worker was terminated")
+
+    assert launch.run(two, give_up, lambda text: None) == ""
+    assert launched == [[0, 1], [0]]

@@ -20,6 +20,7 @@ LAYERS = [
         "__main__",
         "compose",
         "job",
+        "engines",
         "launch",
         "sweep",
         "watch",

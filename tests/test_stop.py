@@ -8,8 +8,10 @@ import threading
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
-from bnlab import stop
+from bnlab import job, stop
+from bnlab.settings import SettingsError
 from bnlab.stop import Interrupt
 
 
@@ -197,3 +199,13 @@ door.main()
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 130
     assert ended.stderr == "\nbnlab: interrupted; the same command goes on where it stopped\n"
+
+
+def test_a_host_that_does_not_see_the_store_says_so(tmp_path, monkeypatch):
+    config = OmegaConf.create({})
+    monkeypatch.setenv("BNLAB_SWEEP", str(tmp_path / "elsewhere" / "host.1.token"))
+    with pytest.raises(SettingsError, match=r"elsewhere is not there on .*; give store=FOLDER"):
+        job.run(config)
+    assert stop.hidden() == str(tmp_path / "elsewhere")
+    monkeypatch.setenv("BNLAB_SWEEP", "")  # a worker of a cluster that was told of no sweep
+    assert stop.hidden() == ""

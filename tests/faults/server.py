@@ -20,20 +20,22 @@ class Server:
 
     Args:
         folder: gets the database, the artifacts and the log.
+        backend: the address of another database.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, backend: str = "") -> None:
         """Choose a port that is free now."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
         self.uri, self.database = f"http://127.0.0.1:{self._port}", folder / "server.db"
+        self._backend = backend or f"sqlite:///{self.database}"
         self._folder, self._process = folder, None
 
     def start(self) -> Server:
         """Start it, and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-        command += ["--port", str(self._port), "--backend-store-uri", f"sqlite:///{self.database}"]
+        command += ["--port", str(self._port), "--backend-store-uri", self._backend]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         # Its job runners are processes of their own, each as slow to start as the server; nothing uses them.
         own = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
