@@ -96,7 +96,7 @@ def _clues(
         if clue.decay in (None, *sweep.decays) and clue.drill in ("", *sweep.drills)
         if _wanted(clue, sweep)
     ]
-    return _after_trial(identity, params, tags, pd.DataFrame(asked), sweep)
+    return _after_trial(identity, params, tags, asked, sweep)
 
 
 def _wanted(clue: Clue, sweep: Sweep) -> bool:
@@ -192,12 +192,16 @@ def _rows(
 ) -> pd.DataFrame:
     """Put the columns of their trial in front of readings."""
     way = sweep.measured[identity]
-    table = pd.DataFrame([vars(reading) for reading in readings if _asked(reading, sweep, way)])
-    return _after_trial(identity, params, tags, table, sweep)
+    asked = [vars(reading) for reading in readings if _asked(reading, sweep, way)]
+    return _after_trial(identity, params, tags, asked, sweep)
 
 
 def _after_trial(
-    identity: str, params: Mapping[str, Any], tags: Mapping[str, str], table: pd.DataFrame, sweep: Sweep
+    identity: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    rows: list[dict[str, Any]],
+    sweep: Sweep,
 ) -> pd.DataFrame:
     own = {
         "trial": identity,
@@ -209,7 +213,8 @@ def _after_trial(
         "stand_in": tags["data.stand_in"] == "true",
         "steps": count(params["steps"]),
     }
-    return pd.concat([pd.DataFrame(own, index=table.index), table], axis=1)
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+    return pd.DataFrame(own | columns, index=range(len(rows)))
 
 
 def _text(store: Store, run: Run, name: str) -> str:
