@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bnlab.doctor.chart import Chart, Split
-from bnlab.doctor.findings import Findings
+from bnlab.doctor.findings import Findings, distance_of
 from bnlab.doctor.harm import Harm, better, harm
 from bnlab.doctor.suspect import Suspect
 
@@ -72,7 +72,7 @@ def _beyond_statistics(chart: Chart, split: Split) -> Iterator[Complaint]:
 
 def _as_good_as_a_batch(chart: Chart, split: Split, found: Findings) -> bool:
     """Say whether statistics are no further off, and do no worse, than those of a training batch."""
-    near = found.distance <= found.one_batch
+    near = distance_of(chart, chart.population) <= found.one_batch
     return near and chart.scorer(split).labelled and _gap(chart, split).real <= 1
 
 

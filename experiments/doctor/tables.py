@@ -15,12 +15,15 @@ CALLED = {
     "weights_averaged": "weights_changed",
 }
 """What the doctor calls a fault of the corpus, where it has another name."""
+SOUND = ("resizing",)
+"""Cases of a fault that `predict` is not touched by: only a bare call of the model is, which a note tells."""
 _WELL = ("healthy", "nothing to examine")
 
 
 def judged(table: pd.DataFrame) -> pd.DataFrame:
     """Add to each row whether the verdict is right, and the cause first or among the first two."""
     table = table.fillna({"first": "", "second": "", "verdict": ""})
+    table["fault"] = table["fault"].mask(table["what"].isin(SOUND), "none")
     cause = table["fault"].map(lambda fault: CALLED.get(fault, fault))
     return table.assign(
         cause=cause,
