@@ -122,10 +122,13 @@ def kill_one(folder, name, victims):
 
 
 @pytest.mark.parametrize("launcher", ENGINES)
-def test_an_engine_that_loses_a_worker_ends_with_the_same_bits(launcher, tmp_path, line, alone, postgres):
+def test_an_engine_that_loses_a_worker_ends_with_the_same_bits(
+    launcher, tmp_path, line, alone, postgres, monkeypatch
+):
     plugin, options, name = ENGINES[launcher]
     if not installed(plugin):
         pytest.skip(f"{plugin} is not installed")
+    monkeypatch.delenv("BNLAB_DATA", raising=False)  # all trials here are of stand-ins
     victims = []
     thread = threading.Thread(target=kill_one, args=(tmp_path, name, victims), daemon=True)
     command = ["-m", "bnlab", *line, f"track.experiment={launcher}", f"hydra/launcher={launcher}", *options]
