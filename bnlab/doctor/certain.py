@@ -18,6 +18,13 @@ def not_finite(chart: Chart, found: Findings) -> Iterator[Suspect]:
         yield Suspect("not_finite", 10 * FACT, (said,))
 
 
+def negative(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """No variance is below 0: what is kept there is something else, such as the mean."""
+    if found.negative:
+        said = f"moving variances of {some(found.negative)} are below 0"
+        yield Suspect("miscopied", 5 * FACT, (said,))
+
+
 def leaking(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """Outputs that depend on the company of a sample come of batch statistics."""
     for leak in found.leaks:
@@ -118,5 +125,5 @@ def _better_inputs(chart: Chart, test: Split) -> Iterator[str]:
         yield f"{gain.metric} is better by {gain.value:.3g} with {change.name}"
 
 
-FACTS = (not_finite, leaking, at_start, half_precision, vanished, calls_apart, foreign_inputs)
+FACTS = (not_finite, negative, leaking, at_start, half_precision, vanished, calls_apart, foreign_inputs)
 """All looks for facts."""
