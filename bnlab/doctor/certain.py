@@ -11,6 +11,13 @@ from bnlab.doctor.inputs import changed, restored, shifted
 from bnlab.doctor.suspect import FACT, NEARER, Suspect, some
 
 
+def weights_not_finite(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Training that diverged leaves nothing to examine: statistics go with the weights."""
+    if found.broken:
+        said = f"{len(found.broken)} of {len(chart.subject.model.weights)} weights are NaN or infinite: "
+        yield Suspect("weights_not_finite", 100 * FACT, (said + some(found.broken),))
+
+
 def not_finite(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """A NaN or infinity stays in an average for good."""
     if found.not_finite:
@@ -125,5 +132,15 @@ def _better_inputs(chart: Chart, test: Split) -> Iterator[str]:
         yield f"{gain.metric} is better by {gain.value:.3g} with {change.name}"
 
 
-FACTS = (not_finite, negative, leaking, at_start, half_precision, vanished, calls_apart, foreign_inputs)
+FACTS = (
+    weights_not_finite,
+    not_finite,
+    negative,
+    leaking,
+    at_start,
+    half_precision,
+    vanished,
+    calls_apart,
+    foreign_inputs,
+)
 """All looks for facts."""

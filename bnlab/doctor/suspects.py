@@ -24,7 +24,7 @@ _LEAST = 0.001
 def suspects(chart: Chart, found: Findings) -> tuple[list[Suspect], list[str]]:
     """List all suspects with their best evidence, the strongest first, and what was not looked for."""
     best, notes = dict[str, Suspect](), list[str]()
-    for look in FACTS if found.not_finite or found.negative else (*FACTS, *FITS, *COPIES):
+    for look in FACTS if found.broken or found.not_finite or found.negative else (*FACTS, *FITS, *COPIES):
         try:
             seen = list(look(chart, found))
         except (
