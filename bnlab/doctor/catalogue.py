@@ -30,6 +30,13 @@ CATALOGUE: Mapping[str, Entry] = {
         "clean the inputs, then take the statistics anew",
         True,
     ),
+    "weights_not_finite": Entry(
+        "NaN or infinite weights",
+        "look at the loss of the last steps: training diverged, by its learning rate, by an overflow in half "
+        "precision or by a NaN among the inputs",
+        "go back to weights of before, and train on with a smaller learning rate or clipped gradients",
+        False,
+    ),
     "batch_statistics_at_inference": Entry(
         "batch statistics in inference",
         "look for training=True in a call of a normalization layer, for a call of the model without "

@@ -11,11 +11,25 @@ from bnlab.doctor.inputs import changed, restored, shifted
 from bnlab.doctor.suspect import FACT, NEARER, Suspect, some
 
 
+def weights_not_finite(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Training that diverged leaves nothing to examine: statistics go with the weights."""
+    if found.broken:
+        said = f"{len(found.broken)} of {len(chart.subject.model.weights)} weights are NaN or infinite: "
+        yield Suspect("weights_not_finite", 100 * FACT, (said + some(found.broken),))
+
+
 def not_finite(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """A NaN or infinity stays in an average for good."""
     if found.not_finite:
         said = f"moving statistics of {some(found.not_finite)} are NaN or infinite"
         yield Suspect("not_finite", 10 * FACT, (said,))
+
+
+def negative(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """No variance is below 0: what is kept there is something else, such as the mean."""
+    if found.negative:
+        said = f"moving variances of {some(found.negative)} are below 0"
+        yield Suspect("miscopied", 5 * FACT, (said,))
 
 
 def leaking(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -118,5 +132,15 @@ def _better_inputs(chart: Chart, test: Split) -> Iterator[str]:
         yield f"{gain.metric} is better by {gain.value:.3g} with {change.name}"
 
 
-FACTS = (not_finite, leaking, at_start, half_precision, vanished, calls_apart, foreign_inputs)
+FACTS = (
+    weights_not_finite,
+    not_finite,
+    negative,
+    leaking,
+    at_start,
+    half_precision,
+    vanished,
+    calls_apart,
+    foreign_inputs,
+)
 """All looks for facts."""

@@ -5,7 +5,7 @@ Distances are those of `bnlab.science.mixtures.apart`: mean squares, in deviatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +46,7 @@ class Findings:
     """Signs of a model; distances are NaN where moving statistics are not finite.
 
     Attributes:
+        broken: weights, other than moving statistics, with a NaN or infinity.
         not_finite: layers with a NaN or infinite statistic.
         negative: layers with a variance that is below 0 with epsilon added.
         at_start: layers whose statistics are mean 0, variance 1, exactly.
@@ -61,6 +62,7 @@ class Findings:
         calls_apart: distance between the calls of a layer that is called several times, at most.
     """
 
+    broken: tuple[str, ...]
     not_finite: tuple[str, ...]
     negative: tuple[str, ...]
     at_start: tuple[str, ...]
@@ -87,6 +89,7 @@ def examine_signs(chart: Chart) -> Findings:
     starting = tuple(key for key, own in moving.items() if _is_at_start(own))
     others = {key: own for key, own in moving.items() if key not in starting}
     return Findings(
+        broken=tuple(_broken(chart)),
         not_finite=tuple(key for key, own in moving.items() if not np.isfinite(own).all()),
         negative=tuple(key for key, own in moving.items() if (own.variance < -epsilons[key]).any()),
         at_start=starting,
@@ -101,6 +104,14 @@ def examine_signs(chart: Chart) -> Findings:
         test_noise=_sample_noise(chart),
         calls_apart=_calls_apart(chart),
     )
+
+
+def _broken(chart: Chart) -> Iterator[str]:
+    layers = chart.subject.named.values()
+    statistics = {id(own) for layer in layers for own in (layer.moving_mean, layer.moving_variance)}
+    for weight in chart.subject.model.weights:
+        if id(weight) not in statistics and not np.isfinite(np.asarray(weight, np.float64)).all():
+            yield weight.path
 
 
 def _is_at_start(own: Moments) -> bool:

@@ -10,7 +10,7 @@ from bnlab.doctor.chart import Chart
 from bnlab.doctor.drift import drift
 from bnlab.doctor.findings import Findings, distance_of
 from bnlab.doctor.groups import homogeneous
-from bnlab.doctor.harm import harm, has_learned
+from bnlab.doctor.harm import harm, has_learned, is_better_in_all
 from bnlab.doctor.inputs import changed, dummies, other_sources, restored
 from bnlab.doctor.mending import with_epsilon
 from bnlab.doctor.parts import as_held, explains, held, start
@@ -154,20 +154,23 @@ def stochastic(chart: Chart, found: Findings) -> Iterator[Suspect]:
 
 def other_epsilon(chart: Chart, found: Findings) -> Iterator[Suspect]:
     """As good a metric as any under another epsilon alone, and statistics that were made with it."""
-    if not has_learned(chart):
+    if not chart.scorer(chart.train).labelled:
         return
     now, right = (chart.under(chart.train, own) for own in (chart.moving, chart.population))
     tried = {}
     for epsilon in EPSILONS:
         if not all(np.isclose(own, epsilon) for own in chart.subject.epsilons.values()):
-            moved = chart.under(chart.train, with_epsilon(chart, chart.moving, epsilon))
-            tried[epsilon] = harm(now, moved), harm(moved, right)
-    epsilon, (gain, left) = max(tried.items(), key=lambda own: own[1][0].noticed)
-    if gain.matters:
+            other = with_epsilon(chart, chart.moving, epsilon)
+            moved = chart.under(chart.train, other)
+            tried[epsilon] = other, harm(now, moved), harm(moved, right), is_better_in_all(moved, now)
+    epsilon, (other, gain, left, agreed) = max(tried.items(), key=lambda own: own[1][1].noticed)
+    # Of labels that tell nothing, whatever makes outputs smaller is "better".
+    if gain.matters and has_learned(chart, other):
         said = f"{gain.metric} is better by {gain.value:.3g} with epsilon {epsilon:g} and the same statistics"
         explained = _made_with(chart, found, epsilon)
         than = f"layers that add it see what explains {explained:.0%} of the distance"
-        fits = explained > 1 - NEARER if found.distance > found.one_batch else not left.matters
+        near = explained > 1 - NEARER if found.distance > found.one_batch else not left.matters
+        fits = agreed and near
         strength = 2 * min(MOST, 8 * gain.noticed) * (1 if fits else 0.002)
         yield Suspect("epsilon", strength, (said, than), fits, epsilon)
 

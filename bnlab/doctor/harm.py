@@ -55,12 +55,27 @@ class Harm:
 
 def harm(one: Scores, other: Scores, batch_size: int = 1) -> Harm:
     """Say how much worse `one` is than `other`, by RMSE or accuracy, whichever shows more."""
+    given = _by_metric(one, other, batch_size).values()
+    return max(given, key=lambda own: abs(own.noticed) if np.isfinite(own.noticed) else np.inf)
+
+
+def is_better_in_all(one: Scores, other: Scores) -> bool:
+    """Say whether no metric of `one` is worse than that of `other` by more than its standard error.
+
+    An RMSE alone may gain by outputs that are less sure of the same mistakes.
+    """
+    return all(own.value <= own.standard_error for own in _by_metric(one, other).values())
+
+
+def _by_metric(one: Scores, other: Scores, batch_size: int = 1) -> dict[str, Harm]:
     found = contrast(((1.0, one), (-1.0, other)), batch_size)
-    given = [_harm("rmse", found["rmse"], _own_error(other, one, "rmse"))]
+    if not np.isfinite(found["rmse"][0]):
+        return {"rmse": _spoilt(one, other)}
+    given = {"rmse": _harm("rmse", found["rmse"], _own_error(other, one, "rmse"))}
     if np.isfinite(one.correct).all() and np.isfinite(other.correct).all():
         value, error = found["accuracy"]
-        given.append(_harm("accuracy", (-value, error), _own_error(other, one, "accuracy")))
-    return max(given, key=lambda own: abs(own.noticed) if np.isfinite(own.noticed) else np.inf)
+        given["accuracy"] = _harm("accuracy", (-value, error), _own_error(other, one, "accuracy"))
+    return given
 
 
 def better(chart: Chart, split: Split, one: Layers, other: Layers) -> Harm:
@@ -79,12 +94,15 @@ def better(chart: Chart, split: Split, one: Layers, other: Layers) -> Harm:
     return Harm("disagreement", moved, float("nan"), float(noticed), float(real))
 
 
-def has_learned(chart: Chart) -> bool:
-    """Say whether labels tell anything: in some phase, outputs fit their own samples better than others."""
+def has_learned(chart: Chart, *others: Layers) -> bool:
+    """Say whether labels tell anything: in some way, outputs fit their own samples better than others.
+
+    The ways are both phases, the population's statistics, and `others`.
+    """
     train = chart.train
     if not chart.scorer(train).labelled:
         return False
-    fixed = (chart.outputs(train, own) for own in (chart.moving, chart.population))
+    fixed = (chart.outputs(train, own) for own in (chart.moving, chart.population, *others))
     return any(_fits_its_own(chart, train, outputs) for outputs in (*fixed, chart.in_batches(train)))
 
 
@@ -93,10 +111,15 @@ def _fits_its_own(chart: Chart, split: Split, outputs: Outputs) -> bool:
     return harm(scorer.scores([own[others] for own in outputs]), scorer.scores(outputs)).matters
 
 
+def _spoilt(one: Scores, other: Scores) -> Harm:
+    """Outputs that are no numbers are as bad as can be, but no worse than others that are none."""
+    bad = [not np.isfinite(own.rmse) for own in (one, other)]
+    size = 0.0 if all(bad) else float("inf" if bad[0] else "-inf")
+    return Harm("rmse", float("nan"), float("nan"), size, size)
+
+
 def _harm(metric: str, difference: tuple[float, float], own: float) -> Harm:
     value, error = map(float, difference)
-    if not np.isfinite(value):
-        return Harm(metric, value, error, np.inf, np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
         noticed, real = np.divide(value, NOTICED * own), np.divide(value, REAL * error)
     return Harm(metric, value, error, float(np.nan_to_num(noticed)), float(np.nan_to_num(real)))

@@ -12,7 +12,7 @@ from bnlab.doctor.diagnosis import Remedy
 from bnlab.doctor.harm import better
 from bnlab.doctor.parts import debiased
 from bnlab.doctor.subject import Layers, length, take
-from bnlab.science.gap import METRICS, gap
+from bnlab.science.gap import METRICS, Difference, gap
 from bnlab.science.scores import Scores
 
 MENDINGS: Mapping[str, str] = {
@@ -94,9 +94,15 @@ def _outcome(chart: Chart, name: str, split: Split, statistics: Layers, seconds:
         chart.under(split, chart.moving),
     )
     opened, left = (gap(own, batch, chart.size)["rmse"] for own in (before, scores))
-    worse = not np.isfinite(opened.value) or opened.value > 2 * opened.standard_error
-    closed = 1 - left.value / opened.value if np.isfinite(opened.value) else 1.0
-    return Remedy(name, split.name, _metrics(scores), left.value, closed if worse else None, True, seconds)
+    closed = _closed(opened, left)
+    return Remedy(name, split.name, _metrics(scores), left.value, closed, True, seconds)
+
+
+def _closed(opened: Difference, left: Difference) -> float | None:
+    """Share of a gap that is closed; None where there is none to close."""
+    if not np.isfinite(opened.value):  # outputs are numbers again, or are not
+        return 1.0 if np.isfinite(left.value) else None
+    return 1 - left.value / opened.value if opened.value > 2 * opened.standard_error else None
 
 
 def _metrics(scores: Scores) -> dict[str, float]:

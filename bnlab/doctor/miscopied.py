@@ -10,7 +10,7 @@ from bnlab.doctor.chart import Chart
 from bnlab.doctor.findings import Findings
 from bnlab.doctor.parts import explains
 from bnlab.doctor.subject import Layers
-from bnlab.doctor.suspect import FACT, Suspect, some
+from bnlab.doctor.suspect import Suspect, some
 from bnlab.science.mixtures import apart, squares
 from bnlab.science.moments import Moments
 
@@ -23,13 +23,6 @@ FORMS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 """What other programs keep, or give, in the place of the variance; and the variance, from mean and that."""
 # One of so many ways to copy wrongly: together they are as likely beforehand as any other cause.
 _WAYS = len(FORMS) + 1
-
-
-def negative(chart: Chart, found: Findings) -> Iterator[Suspect]:
-    """No variance is below 0: what is kept there is something else, such as the mean."""
-    if found.negative:
-        said = f"moving variances of {some(found.negative)} are below 0"
-        yield Suspect("miscopied", 5 * FACT, (said,))
 
 
 def other_form(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -71,4 +64,4 @@ def _matched(chart: Chart, keys: list[str]) -> dict[str, str]:
 
 
 COPIES = (other_form, other_layer)
-"""Looks that compare with what copying makes; for variances of 0 or more."""
+"""Looks that compare with what copying makes."""

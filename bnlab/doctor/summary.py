@@ -46,6 +46,8 @@ def remarks(chart: Chart, found: Findings) -> Iterator[str]:
             "in no phase does the model answer its own samples better than others: it has not learned these "
             "data, or the labels are all one, or not in the order of the inputs"
         )
+    if found.broken:  # what follows compares outputs
+        return
     if chart.scorer(chart.train).labelled and found.distance > 2 * found.one_batch and not found.at_start:
         gain = harm(chart.under(chart.train, chart.population), chart.under(chart.train, chart.moving))
         if gain.matters:

@@ -11,7 +11,7 @@ from bnlab.doctor.chart import Chart
 from bnlab.doctor.diagnosis import Cause
 from bnlab.doctor.findings import Findings
 from bnlab.doctor.fitted import FITS
-from bnlab.doctor.miscopied import COPIES, negative
+from bnlab.doctor.miscopied import COPIES
 from bnlab.doctor.suspect import MOST, PLAIN, Suspect
 from bnlab.records import first_line
 
@@ -24,8 +24,7 @@ _LEAST = 0.001
 def suspects(chart: Chart, found: Findings) -> tuple[list[Suspect], list[str]]:
     """List all suspects with their best evidence, the strongest first, and what was not looked for."""
     best, notes = dict[str, Suspect](), list[str]()
-    facts = (*FACTS, negative)
-    for look in facts if found.not_finite or found.negative else (*facts, *FITS, *COPIES):
+    for look in FACTS if found.broken or found.not_finite or found.negative else (*FACTS, *FITS, *COPIES):
         try:
             seen = list(look(chart, found))
         except (

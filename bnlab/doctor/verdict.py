@@ -39,7 +39,7 @@ def complaints(chart: Chart, found: Findings, named: Sequence[Suspect]) -> list[
 
 
 def _facts(chart: Chart, found: Findings) -> Iterator[Complaint]:
-    if found.not_finite or found.negative or found.vanished:
+    if found.broken or found.not_finite or found.negative or found.vanished:
         yield Complaint("statistics", "", None)
     if found.leaks:
         yield Complaint("inference", "", None)

@@ -67,7 +67,9 @@ def plan(seeds: Sequence[int]) -> Iterator[tuple[str, int, tuple[Case, ...]]]:
 
 
 def harm(case: Case, bench: Bench, made: Trained, found: Scores) -> float:
-    """How much a fault does, by the sign of its case."""
+    """How much a fault does, by the sign of its case; no number, so never enough, where training diverged."""
+    if not math.isfinite(found.true):
+        return math.nan
     if case.sign == "drop":
         return worse(bench.before().false, found.false, found.regression)
     if case.sign == "population":
@@ -80,12 +82,7 @@ def harm(case: Case, bench: Bench, made: Trained, found: Scores) -> float:
         few = np.array(outputs(made.model, made.data.x_test[:300], 1 if made.custom else 2))
         alone = score(few, made.data.y_test[:300], found.regression)
         return worse(found.true, alone, found.regression)
-    return -_gap(found) if case.sign == "reverse" else _gap(found)
-
-
-def _gap(found: Scores) -> float:
-    """No number, and so never good, where training diverged: that is bad in both phases."""
-    return found.gap if math.isfinite(found.true) else math.nan
+    return -found.gap if case.sign == "reverse" else found.gap
 
 
 def is_good(case: Case, size: float, found: Scores) -> bool:

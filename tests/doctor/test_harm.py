@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bnlab.doctor.harm import better, harm
+from bnlab.doctor.harm import better, harm, is_better_in_all
 from bnlab.doctor.scoring import Scorer
 from bnlab.science.scores import Scores
 
@@ -83,6 +83,21 @@ def test_outputs_that_are_no_numbers_are_harm():
     found = harm(scores([np.nan, 1.0], [0, 1]), scores([1.0, 1.0], [1, 1]))
     assert found.matters
     assert (found.metric, found.noticed) == ("rmse", np.inf)
+    turned = harm(scores([1.0, 1.0], [1, 1]), scores([np.nan, 1.0], [0, 1]))
+    assert (turned.metric, turned.noticed, turned.real) == ("rmse", -np.inf, -np.inf)
+    assert not turned.matters
+    both = harm(scores([np.nan, 1.0], [0, 1]), scores([np.nan, 1.0], [0, 1]))
+    assert (both.noticed, both.real) == (0, 0)
+
+
+def test_an_rmse_that_gains_where_accuracy_falls():
+    one = scores(np.full(100, 0.2), [1] * 60 + [0] * 40)
+    other = scores(np.full(100, 0.4), [1] * 80 + [0] * 20)
+    assert harm(other, one).matters
+    assert not is_better_in_all(one, other)
+    assert is_better_in_all(scores(np.full(100, 0.2), [1] * 80 + [0] * 20), other)
+    # Two new mistakes and one less: .01 worse, give or take root 3 in a hundred.
+    assert is_better_in_all(scores(np.full(100, 0.2), [1] * 78 + [0] * 2 + [1] + [0] * 19), other)
 
 
 class _Chart:

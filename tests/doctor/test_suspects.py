@@ -134,6 +134,19 @@ def test_statistics_that_are_not_finite(found, bad):
     assert "not_arrived" not in own.by_name
 
 
+@pytest.mark.parametrize("layer", ["first", "last"])
+def test_weights_that_are_not_finite(layer):
+    model = dense()
+    data, population = data_of(model)
+    kernel = np.array(model.get_layer(layer).kernel)
+    kernel[0, 0] = np.nan
+    model.get_layer(layer).kernel.assign(kernel)
+    own = Found(subject_of(model, data), population, data)
+    assert own.is_sick
+    said = f"1 of 14 weights are NaN or infinite: {model.get_layer(layer).kernel.path}"
+    assert own.first == Suspect("weights_not_finite", 100 * FACT, (said,))
+
+
 def test_half_precision(found):
     own = found(lambda population: {k: Moments(*map(np.float16, v)) for k, v in population.items()})
     assert own.first.name == "half_precision"
@@ -223,11 +236,14 @@ def test_dropout_before_a_normalization():
     assert own.signs.distance < own.signs.one_batch
 
 
-def test_another_epsilon():
+@pytest.mark.parametrize("factor", [0.3, 0.2])
+def test_another_epsilon(factor):
     trained, model = dense(epsilon=0.1), dense(epsilon=1e-5)
-    for layer in ("first", "second"):  # variances of a tenth of what they were: epsilon is as large
+    # Variances of a tenth, or less, of what they were: epsilon is as large; at .2 only outputs under the
+    # right one fit their labels.
+    for layer in ("first", "second"):
         for own in (trained, model):
-            own.get_layer(layer).set_weights([0.3 * part for part in own.get_layer(layer).get_weights()])
+            own.get_layer(layer).set_weights([factor * part for part in own.get_layer(layer).get_weights()])
     data, population = data_of(trained)
     own = Found(subject_of(model, data), population, data)
     assert own.first.name == "epsilon"
