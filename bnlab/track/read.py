@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 from mlflow.entities import Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from bnlab.records import Clue, Reading, Sweep, made_so
 from bnlab.science.histogram import LayerHistogram
@@ -22,7 +24,11 @@ from bnlab.track.connect import Store, TrackingError
 from bnlab.track.sweeps import RECORD, SWEEP
 from bnlab.track.write import CLUES, HISTOGRAMS, READINGS, Finished
 
+Columns: TypeAlias = dict[str, list[Any]]
+
 _PAGE = 1000
+# Trials that become a table at once: one for each would cost more than its rows do, lists of all more memory.
+_TOGETHER = 100
 _MOST_BYTES = 64 * 2**20
 
 
@@ -49,8 +55,7 @@ def read_sweep(store: Store, wanted: str | None = None) -> tuple[Sweep, pd.DataF
 
 def read_rows(store: Store, sweep: Sweep) -> pd.DataFrame:
     """Read the readings of all finished trials of a sweep, as `read_sweep` returns them."""
-    tables = [_table(store, run, sweep) for run in _trial_runs(store, sweep.trials)]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return _joined(_table(store, run, sweep) for run in _trial_runs(store, sweep.trials))
 
 
 def read_histograms(store: Store, sweep: Sweep) -> dict[str, list[LayerHistogram]]:
@@ -72,11 +77,10 @@ def read_clues(store: Store, sweep: Sweep) -> pd.DataFrame:
         TrackingError: what is stored is damaged.
     """
     runs = _trial_runs(store, sweep.trials) if sweep.samples else ()
-    tables = [_clue_table(store, run, sweep) for run in runs]
-    return _joined(tables)
+    return _joined(_clue_table(store, run, sweep) for run in runs)
 
 
-def _clue_table(store: Store, run: Run, sweep: Sweep) -> pd.DataFrame:
+def _clue_table(store: Store, run: Run, sweep: Sweep) -> Columns:
     with checked(CLUES, run):
         there = any(file.path == CLUES for file in store.client.list_artifacts(run.info.run_id))
         clues = [stated(clue) for clue in parse_clues(_text(store, run, CLUES))] if there else []
@@ -86,7 +90,7 @@ def _clue_table(store: Store, run: Run, sweep: Sweep) -> pd.DataFrame:
 
 def _clues(
     identity: str, params: Mapping[str, Any], tags: Mapping[str, str], clues: Iterable[Clue], sweep: Sweep
-) -> pd.DataFrame:
+) -> Columns:
     """Keep the clues that a sweep asked for, and put the columns of their trial in front."""
     way = sweep.measured[identity]
     asked = [
@@ -152,30 +156,34 @@ def _trial_runs(store: Store, trials: tuple[str, ...]) -> Iterable[Run]:
 
 def clues_of(sweep: Sweep, finished: Iterable[Finished]) -> pd.DataFrame:
     """Make the rows that `read_clues` would give, of trials that are not in the tracking store yet."""
+    wanted = set(sweep.trials)
     return _joined(
         _clues(own.identity, own.trial.settings, own.tags, own.clues, sweep)
         for own in finished
-        if own.identity in sweep.trials
+        if own.identity in wanted
     )
 
 
-def _joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Put tables below one another; those without rows have no columns to agree on."""
-    filled = [table for table in tables if len(table)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+def _joined(trials: Iterable[Columns]) -> pd.DataFrame:
+    """Put the rows of trials below one another; those without rows have no columns to agree on."""
+    filled = (columns for columns in trials if columns["trial"])
+    tables = []
+    while some := list(islice(filled, _TOGETHER)):
+        tables.append(pd.DataFrame({n: [v for own in some for v in own[n]] for n in some[0]}))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def table_of(sweep: Sweep, finished: Iterable[Finished]) -> pd.DataFrame:
     """Make the rows that `read_sweep` would give, of trials that are not in the tracking store yet."""
-    tables = [
+    wanted = set(sweep.trials)
+    return _joined(
         _rows(own.identity, own.trial.settings, own.tags, own.readings, sweep)
         for own in finished
-        if own.identity in sweep.trials
-    ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        if own.identity in wanted
+    )
 
 
-def _table(store: Store, run: Run, sweep: Sweep) -> pd.DataFrame:
+def _table(store: Store, run: Run, sweep: Sweep) -> Columns:
     with checked(READINGS, run):
         readings = [possible(reading) for reading in parse_readings(_text(store, run, READINGS))]
     with checked("the trial", run):
@@ -189,7 +197,7 @@ def _rows(
     tags: Mapping[str, str],
     readings: Iterable[Reading],
     sweep: Sweep,
-) -> pd.DataFrame:
+) -> Columns:
     """Put the columns of their trial in front of readings."""
     way = sweep.measured[identity]
     asked = [vars(reading) for reading in readings if _asked(reading, sweep, way)]
@@ -202,7 +210,7 @@ def _after_trial(
     tags: Mapping[str, str],
     rows: list[dict[str, Any]],
     sweep: Sweep,
-) -> pd.DataFrame:
+) -> Columns:
     own = {
         "trial": identity,
         "task": ", ".join(filter(None, [params["task"], sweep.variants.get(identity)])),
@@ -214,14 +222,19 @@ def _after_trial(
         "steps": count(params["steps"]),
     }
     columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-    return pd.DataFrame(own | columns, index=range(len(rows)))
+    return {name: [value] * len(rows) for name, value in own.items()} | columns
 
 
 def _text(store: Store, run: Run, name: str) -> str:
     # Asked for by its run, MLflow would read that from the database twice more, with all that it holds.
     place = get_artifact_repository(run.info.artifact_uri, tracking_uri=store.client.tracking_uri)
+    if isinstance(place, LocalArtifactRepository):
+        return _small(Path(place.get_local_path(name)))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(place.download_artifacts(name, folder))
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"it must have {_MOST_BYTES} bytes at most, got {path.stat().st_size}")
-        return path.read_text("utf-8")
+        return _small(Path(place.download_artifacts(name, folder)))
+
+
+def _small(path: Path) -> str:
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"it must have {_MOST_BYTES} bytes at most, got {path.stat().st_size}")
+    return path.read_text("utf-8")
