@@ -188,6 +188,6 @@ def _found(address: str) -> str:
     """Find the cluster that Ray itself would join."""
     if address != "auto":
         return address
-    if address := os.environ.get("RAY_ADDRESS"):
-        return address
+    if given := os.environ.get("RAY_ADDRESS"):
+        return given
     return _CURRENT.read_text().strip() if _CURRENT.exists() else ""
