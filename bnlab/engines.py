@@ -1,7 +1,8 @@
 """Engines that run trials elsewhere: what one of them needs is checked before anything starts.
 
 An engine is a launcher of Hydra's, chosen by `hydra/launcher=`. It is known here by its config alone: no
-engine is imported before it launches, and none needs to be installed that is not chosen.
+engine is imported before it launches, and none needs to be installed that is not chosen. What only Ray can
+tell of a cluster, it is asked in a process of its own.
 """
 
 from __future__ import annotations
@@ -9,22 +10,34 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bnlab.records import said
 from bnlab.settings import Settings, SettingsError
 
-_REACH_SECONDS = 5.0
-_LOCAL = "local"
+_REACH_SECONDS, _ANSWER_SECONDS = 5.0, 12.0
+_LOCAL, _ADDRESS = "local", "hydra.launcher.ray.init.address="
 # Plugin -> the extra that brings it.
 _EXTRAS = {"hydra_submitit_launcher": "slurm", "hydra_ray_launcher": "ray"}
 # File systems in one machine's memory, or of one container.
 _ALONE = ("tmpfs", "ramfs", "overlay", "squashfs")
 # Where Ray writes the address of the cluster that it started last on this machine.
 _CURRENT = Path("/tmp/ray/ray_current_cluster")
+# Joins a cluster as Ray does; tells of nothing but a cluster's own refusal, last.
+_JOIN = """
+import sys
+from ray._raylet import GcsClient
+try:
+    GcsClient(address=sys.argv[1]).internal_kv_get(b"CLUSTER_METADATA", b"cluster", timeout=5)
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,8 @@ def check(engine: Engine, settings: Settings) -> None:
         _reach(engine.address)
     if engine.elsewhere:
         _check_shared(name, settings)
+    if engine.address is not None:
+        _join(engine.address)
 
 
 def _check_shared(name: str, settings: Settings) -> None:
@@ -122,8 +137,7 @@ def file_system(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
 
 def _reach(address: str) -> None:
     """Refuse a Ray cluster that does not answer, in seconds instead of Ray's minutes."""
-    key = f"hydra.launcher.ray.init.address={address}"
-    found = _running() if address == "auto" else address
+    key, found = _ADDRESS + address, _found(address)
     if not found:
         raise SettingsError(
             f"{key}: no Ray cluster runs here; start one (ray start --head), or give HOST:6379"
@@ -140,8 +154,40 @@ def _reach(address: str) -> None:
         ) from None
 
 
-def _running() -> str:
+def _join(address: str) -> None:
+    """Refuse what answers but is no Ray cluster, or one that would not have this command."""
+    key, found = _ADDRESS + address, _found(address)
+    if "://" in found:  # a proxy of Ray's, which speaks otherwise
+        return
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _JOIN, found],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_ANSWER_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise SettingsError(
+            f"{key} answers, but not as the head of a Ray cluster does; give the HOST:PORT that "
+            "`ray start --head` named"
+        ) from None
+    kind, _, reason = (done.stderr.strip().splitlines() or [""])[-1].partition(": ")
+    if kind == "AuthenticationError":
+        raise SettingsError(
+            f"{key} asks for a token, and was given none or a wrong one; set RAY_AUTH_MODE=token and the "
+            "RAY_AUTH_TOKEN that the cluster was started with"
+        )
+    if kind == "RpcError":
+        raise SettingsError(
+            f"{key} cannot be joined: {said(reason)}; start the cluster anew, or mend the address"
+        )
+
+
+def _found(address: str) -> str:
     """Find the cluster that Ray itself would join."""
-    if address := os.environ.get("RAY_ADDRESS"):
+    if address != "auto":
         return address
+    if given := os.environ.get("RAY_ADDRESS"):
+        return given
     return _CURRENT.read_text().strip() if _CURRENT.exists() else ""

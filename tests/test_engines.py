@@ -143,6 +143,41 @@ def test_a_cluster_that_answers_is_one_of_several_hosts(refused):
         assert refused(RAY, address, "device=cpu").startswith("hydra/launcher=ray cannot go with sqlite:")
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            "AuthenticationError: RPC error: InvalidAuthToken: Authentication token is missing",
+            " asks for a token, and was given none or a wrong one; set RAY_AUTH_MODE=token and the "
+            "RAY_AUTH_TOKEN that the cluster was started with",
+        ),
+        (
+            "RpcError: it is stopping",
+            " cannot be joined: it is stopping; start the cluster anew, or mend the address",
+        ),
+        (
+            None,
+            " answers, but not as the head of a Ray cluster does; give the HOST:PORT that "
+            "`ray start --head` named",
+        ),
+    ],
+)
+def test_what_would_not_have_this_command_is_refused(answer, said, refused, monkeypatch):
+    ends = f"import sys; sys.exit('a notice\\n{answer}')" if answer else "import time; time.sleep(60)"
+    monkeypatch.setattr(engines, "_JOIN", ends)
+    if answer is None:
+        monkeypatch.setattr(engines, "_ANSWER_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"hydra.launcher.ray.init.address=127.0.0.1:{head.getsockname()[1]}"
+        assert refused(RAY, address, *ELSEWHERE) == address + said
+
+
+@pytest.mark.parametrize("answer", ["ImportError: no such name", ""])
+def test_another_rays_inner_name_refuses_no_cluster(answer, monkeypatch):
+    monkeypatch.setattr(engines, "_JOIN", f"import sys; sys.exit({answer!r})")
+    engines._join("127.0.0.1:6379")
+
+
 def test_a_cluster_of_its_own_may_write_to_sqlite(monkeypatch):
     monkeypatch.setattr(engines, "find_spec", lambda name: object())
     command = compose(["-m", "seed=0,1", RAY])

@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 _USER = "bnlab"
+_KEPT = Path("/usr/lib/postgresql")
 
 
 def missing() -> str:
     """Say what of it is not here; nothing when it can run."""
-    programs = [name for name in ("initdb", "pg_ctl") if shutil.which(name) is None]
-    return f"PostgreSQL's {' and '.join(programs)} not on the PATH" if programs else ""
+    programs = [name for name in ("initdb", "pg_ctl") if _program(name) is None]
+    return f"PostgreSQL's {' and '.join(programs)} not found" if programs else ""
+
+
+def _program(name: str) -> str | None:
+    """Find one of its programs, also where Debian keeps them, off the PATH; the newest version's there."""
+    kept = sorted(_KEPT.glob(f"*/bin/{name}"), key=lambda path: float(path.parts[-3]))
+    return shutil.which(name) or (str(kept[-1]) if kept else None)
 
 
 class Postgres:
@@ -57,6 +64,7 @@ class Postgres:
     def _data(self) -> str:
         return str(self._folder / "data")
 
-    def _run(self, *command: str, check: bool = True) -> None:
+    def _run(self, program: str, *options: str, check: bool = True) -> None:
+        command = (_program(program) or program, *options)
         own = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "cwd": self._folder}
         subprocess.run(command, check=check, timeout=60, **own, **self._as)
