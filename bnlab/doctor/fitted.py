@@ -11,11 +11,11 @@ from bnlab.doctor.drift import drift
 from bnlab.doctor.findings import Findings, distance_of
 from bnlab.doctor.groups import homogeneous
 from bnlab.doctor.harm import harm, has_learned, is_better_in_all
-from bnlab.doctor.inputs import changed, dummies, other_sources, restored
+from bnlab.doctor.inputs import changed, dummies, in_turn, other_sources, restored
 from bnlab.doctor.mending import with_epsilon
 from bnlab.doctor.parts import as_held, explains, held, start
 from bnlab.doctor.suspect import FACT, MOST, NEARER, PLAIN, Suspect
-from bnlab.science.mixtures import fit
+from bnlab.science.mixtures import fit, mixed
 
 EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 # A smaller share of something else does not open a gap that matters.
@@ -70,6 +70,15 @@ def two_sources(chart: Chart, found: Findings) -> Iterator[Suspect]:
                 found.odds(explained),
                 (said, "an average over two kinds in turn has half of each"),
             )
+
+
+def changed_in_turn(chart: Chart, found: Findings) -> Iterator[Suspect]:
+    """Every other batch of the same inputs, but changed: scaled, shifted, turned round."""
+    if found.distance > found.one_batch and (other := in_turn(chart)) is not None:
+        name, seen = other
+        explained = explains(chart, mixed(chart.fed, seen, 0.5))
+        said = f"half of what {name} give explains {explained:.0%} of the distance"
+        yield Suspect("two_sources", found.odds(explained), (said,))
 
 
 def _is_half(chart: Chart, share: float) -> bool:
@@ -206,6 +215,7 @@ FITS = (
     not_arrived,
     dummy_pass,
     two_sources,
+    changed_in_turn,
     grouped,
     rescaled_inputs,
     small_batches,
