@@ -72,15 +72,6 @@ def two_sources(chart: Chart, found: Findings) -> Iterator[Suspect]:
             )
 
 
-def changed_in_turn(chart: Chart, found: Findings) -> Iterator[Suspect]:
-    """Every other batch of the same inputs, but changed: scaled, shifted, turned round."""
-    if found.distance > found.one_batch and (other := in_turn(chart)) is not None:
-        name, seen = other
-        explained = explains(chart, mixed(chart.fed, seen, 0.5))
-        said = f"half of what {name} give explains {explained:.0%} of the distance"
-        yield Suspect("two_sources", found.odds(explained), (said,))
-
-
 def _is_half(chart: Chart, share: float) -> bool:
     """Say whether a share is that of every other batch, decay / (1 + decay) to 1 / (1 + decay)."""
     decay = min(layer.momentum for layer in chart.subject.named.values())
@@ -116,6 +107,17 @@ def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
             said.append(f"{gain.metric} is better by {gain.value:.3g} with them")
             strength, harms = 2 * strength, best.explained > 1 - NEARER
     yield Suspect("preprocessing", strength, tuple(said), harms)
+    yield from _changed_in_turn(chart, found, 1 - best.explained)
+
+
+def _changed_in_turn(chart: Chart, found: Findings, left: float) -> Iterator[Suspect]:
+    """Every other batch of inputs that are changed, where that leaves less than half of a change of all."""
+    if (other := in_turn(chart)) is not None:
+        name, seen = other
+        explained = explains(chart, mixed(chart.fed, seen, 0.5))
+        if 1 - explained < left / 2:
+            said = f"half of what {name} give explains {explained:.0%} of the distance"
+            yield Suspect("two_sources", found.odds(explained), (said,))
 
 
 def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:
@@ -215,7 +217,6 @@ FITS = (
     not_arrived,
     dummy_pass,
     two_sources,
-    changed_in_turn,
     grouped,
     rescaled_inputs,
     small_batches,

@@ -20,6 +20,8 @@ _SAMPLES = 256
 # Input channels that may have offsets of their own.
 _CHANNELS = 4
 _COLOURS, _TINY = 3, 1e-12
+# Inputs that vary by less than this share of the training data's are blank.
+_BLANK = 0.1
 _SEED = 20_203
 
 
@@ -92,17 +94,18 @@ def restored(chart: Chart, x: Structure, seen: Layers, wanted: Layers) -> Restor
 def in_turn(chart: Chart) -> tuple[str, Layers] | None:
     """Find a change of every other batch that moving statistics, half of each, speak of; its statistics.
 
-    None where `restored` gives none.
+    None where `restored` gives none, or one that leaves inputs blank: that is a dummy pass.
     """
-    other = {
-        key: Moments(
-            2 * own.mean - chart.fed[key].mean, np.maximum(2 * own.variance - chart.fed[key].variance, 0.0)
-        )
-        for key, own in chart.moving.items()
-    }
+    other = {key: _other_half(own, chart.fed[key]) for key, own in chart.moving.items()}
     if (best := restored(chart, chart.x, chart.fed, other)) is None:
         return None
-    return best.name, _fed(chart, best.change(_few(chart, chart.x)).astype(np.float32))
+    few = _few(chart, chart.x)
+    x = best.change(few).astype(few.dtype)
+    return (best.name, _fed(chart, x)) if x.std() > _BLANK * few.std() else None
+
+
+def _other_half(average: Moments, half: Moments) -> Moments:
+    return Moments(2 * average.mean - half.mean, np.maximum(2 * average.variance - half.variance, 0.0))
 
 
 def _few(chart: Chart, x: Structure) -> np.ndarray:
