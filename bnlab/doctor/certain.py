@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bnlab.doctor.chart import Chart, Split
 from bnlab.doctor.findings import Findings, distance_of
-from bnlab.doctor.harm import better, harm, has_learned
+from bnlab.doctor.harm import better, harm, has_learned, is_worse_on_others
 from bnlab.doctor.inputs import changed, restored, shifted
 from bnlab.doctor.suspect import FACT, NEARER, Suspect, some
 
@@ -110,11 +110,18 @@ def foreign_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
         return
     said = f"layers see test samples {found.test_distance:.2g} from training samples"
     than = f"two batches of training samples lie {2 * found.one_batch:.2g} apart"
-    if gains := tuple(_better_inputs(chart, chart.test)):
+    if _is_worse(chart, chart.test) and (gains := tuple(_better_inputs(chart, chart.test))):
         # What is wrong on training samples too is not the test inputs' doing.
         elsewhere = better(chart, chart.train, chart.moving, chart.population).matters
         strength = FACT / 10 if elsewhere else FACT
         yield Suspect("preprocessing", strength, (said, than, *shifted(chart), *gains), harms=True)
+
+
+def _is_worse(chart: Chart, test: Split) -> bool:
+    """Say whether test samples fare worse than the training data's; without labels nobody can tell."""
+    if not chart.scorer(test).labelled:
+        return True
+    return is_worse_on_others(*(chart.under(split, chart.population) for split in (test, chart.train)))
 
 
 def _better_inputs(chart: Chart, test: Split) -> Iterator[str]:

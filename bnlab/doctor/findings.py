@@ -108,7 +108,8 @@ def examine_signs(chart: Chart) -> Findings:
 
 def _broken(chart: Chart) -> Iterator[str]:
     layers = chart.subject.named.values()
-    statistics = {id(own) for layer in layers for own in (layer.moving_mean, layer.moving_variance)}
+    # Not the two alone: renormalization keeps more of them.
+    statistics = {id(own) for layer in layers for own in layer.non_trainable_variables}
     for weight in chart.subject.model.weights:
         if id(weight) not in statistics and not np.isfinite(np.asarray(weight, np.float64)).all():
             yield weight.path

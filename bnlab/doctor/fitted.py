@@ -11,11 +11,11 @@ from bnlab.doctor.drift import drift
 from bnlab.doctor.findings import Findings, distance_of
 from bnlab.doctor.groups import homogeneous
 from bnlab.doctor.harm import harm, has_learned, is_better_in_all
-from bnlab.doctor.inputs import changed, dummies, other_sources, restored
+from bnlab.doctor.inputs import changed, dummies, in_turn, other_sources, restored
 from bnlab.doctor.mending import with_epsilon
 from bnlab.doctor.parts import as_held, explains, held, start
 from bnlab.doctor.suspect import FACT, MOST, NEARER, PLAIN, Suspect
-from bnlab.science.mixtures import fit
+from bnlab.science.mixtures import fit, mixed
 
 EPSILONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 # A smaller share of something else does not open a gap that matters.
@@ -107,6 +107,17 @@ def rescaled_inputs(chart: Chart, found: Findings) -> Iterator[Suspect]:
             said.append(f"{gain.metric} is better by {gain.value:.3g} with them")
             strength, harms = 2 * strength, best.explained > 1 - NEARER
     yield Suspect("preprocessing", strength, tuple(said), harms)
+    yield from _changed_in_turn(chart, found, 1 - best.explained)
+
+
+def _changed_in_turn(chart: Chart, found: Findings, left: float) -> Iterator[Suspect]:
+    """Every other batch of inputs that are changed, where that leaves less than half of a change of all."""
+    if (other := in_turn(chart)) is not None:
+        name, seen = other
+        explained = explains(chart, mixed(chart.fed, seen, 0.5))
+        if 1 - explained < left / 2:
+            said = f"half of what {name} give explains {explained:.0%} of the distance"
+            yield Suspect("two_sources", found.odds(explained), (said,))
 
 
 def small_batches(chart: Chart, found: Findings) -> Iterator[Suspect]:

@@ -67,6 +67,12 @@ def is_better_in_all(one: Scores, other: Scores) -> bool:
     return all(own.value <= own.standard_error for own in _by_metric(one, other).values())
 
 
+def is_worse_on_others(one: Scores, other: Scores) -> bool:
+    """Say whether `one` is really worse than `other` in some metric, on samples that are not the same."""
+    pairs = [("rmse", one.rmse - other.rmse), ("accuracy", other.accuracy - one.accuracy)]
+    return any(lost > REAL * np.hypot(_error(one, name), _error(other, name)) for name, lost in pairs)
+
+
 def _by_metric(one: Scores, other: Scores, batch_size: int = 1) -> dict[str, Harm]:
     found = contrast(((1.0, one), (-1.0, other)), batch_size)
     if not np.isfinite(found["rmse"][0]):

@@ -20,6 +20,8 @@ _SAMPLES = 256
 # Input channels that may have offsets of their own.
 _CHANNELS = 4
 _COLOURS, _TINY = 3, 1e-12
+# Inputs that vary by less than this share of the training data's are blank.
+_BLANK = 0.1
 _SEED = 20_203
 
 
@@ -80,13 +82,35 @@ def restored(chart: Chart, x: Structure, seen: Layers, wanted: Layers) -> Restor
     """
     if len(tree.flatten(x)) > 1 or not np.issubdtype(np.asarray(tree.flatten(x)[0]).dtype, np.floating):
         return None
-    few = np.asarray(take(x, slice(0, max(1, min(_SAMPLES, length(x)) // chart.size) * chart.size)))
+    few = _few(chart, x)
     whole = apart(wanted, seen, chart.subject.epsilons)
     tried = [
         Restored(name, change, 1 - _left(chart, change(few).astype(few.dtype), wanted) / whole)
         for name, change in (*_changes(few), *_affine(chart, few, seen, wanted))
     ]
     return max(tried, key=lambda own: own.explained)
+
+
+def in_turn(chart: Chart) -> tuple[str, Layers] | None:
+    """Find a change of every other batch that moving statistics, half of each, speak of; its statistics.
+
+    None where `restored` gives none, or one that leaves inputs blank: that is a dummy pass.
+    """
+    other = {key: _other_half(own, chart.fed[key]) for key, own in chart.moving.items()}
+    if (best := restored(chart, chart.x, chart.fed, other)) is None:
+        return None
+    few = _few(chart, chart.x)
+    x = best.change(few).astype(few.dtype)
+    return (best.name, _fed(chart, x)) if x.std() > _BLANK * few.std() else None
+
+
+def _other_half(average: Moments, half: Moments) -> Moments:
+    return Moments(2 * average.mean - half.mean, np.maximum(2 * average.variance - half.variance, 0.0))
+
+
+def _few(chart: Chart, x: Structure) -> np.ndarray:
+    """Take some inputs in whole batches."""
+    return np.asarray(take(x, slice(0, max(1, min(_SAMPLES, length(x)) // chart.size) * chart.size)))
 
 
 def changed(chart: Chart, split: Split, change: Restored, statistics: Layers) -> Harm:
@@ -166,10 +190,11 @@ def _first(chart: Chart, x: np.ndarray) -> np.ndarray:
 
 
 def _left(chart: Chart, x: np.ndarray, wanted: Layers) -> float:
-    size = min(chart.size, length(x))
-    return apart(
-        chart.moving, chart.average(chart.subject.moments(x, size, stochastic=True)), chart.subject.epsilons
-    )
+    return apart(wanted, _fed(chart, x), chart.subject.epsilons)
+
+
+def _fed(chart: Chart, x: np.ndarray) -> Layers:
+    return chart.average(chart.subject.moments(x, min(chart.size, length(x)), stochastic=True))
 
 
 def _one_batch(chart: Chart, x: Any) -> Layers:  # noqa: ANN401

@@ -216,3 +216,15 @@ def test_without_a_test_part_there_is_no_distance_of_it(signs, known):
     found, _ = signs(dict, data_like(known[1].x_train))
     assert np.isnan(found.test_distance)
     assert np.isfinite(found.distance)
+
+
+def test_averages_of_renormalization_are_no_weights():
+    model = dense(norm=lambda **own: layers.BatchNormalization(renorm=True, **own))
+    data, population = data_of(model, 256, 64)
+    model.get_layer("one").renorm_mean.assign(np.full(8, np.nan))
+    with charted(subject_of(model, data), population, data) as chart:
+        assert examine_signs(chart).broken == ()
+    beta = model.get_layer("one").beta
+    beta.assign(np.full(8, np.inf))
+    with charted(subject_of(model, data), population, data) as chart:
+        assert examine_signs(chart).broken == (beta.path,)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bnlab.doctor.harm import better, harm, is_better_in_all
+from bnlab.doctor.harm import better, harm, is_better_in_all, is_worse_on_others
 from bnlab.doctor.scoring import Scorer
 from bnlab.science.scores import Scores
 
@@ -98,6 +98,24 @@ def test_an_rmse_that_gains_where_accuracy_falls():
     assert is_better_in_all(scores(np.full(100, 0.2), [1] * 80 + [0] * 20), other)
     # Two new mistakes and one less: .01 worse, give or take root 3 in a hundred.
     assert is_better_in_all(scores(np.full(100, 0.2), [1] * 78 + [0] * 2 + [1] + [0] * 19), other)
+
+
+@pytest.mark.parametrize(("right", "worse"), [(64, False), (59, True)])
+def test_samples_that_are_not_the_same_are_known_to_both_errors(right, worse):
+    # .8 and .64 of a hundred: (81/102 21/102 / 100)^.5 = .0404, .0479; three times their root sum is .188.
+    one = scores(np.ones(100), [1] * right + [0] * (100 - right))
+    other = scores(np.ones(100), [1] * 80 + [0] * 20)
+    assert is_worse_on_others(one, other) == worse
+    assert not is_worse_on_others(other, one)
+
+
+def test_an_rmse_on_samples_that_are_not_the_same():
+    # Roots of means of 1 and 9: mean squares 5 and their errors 4 / root(99) / (2 root 5) = .0899.
+    squared = np.tile([1.0, 9.0], 50)
+    one, other = scores(squared), scores(squared * 0.8)
+    assert one.rmse - other.rmse == pytest.approx(np.sqrt(5) - 2)
+    assert not is_worse_on_others(one, other)  # .236 against 3 * .0899 * root(1.8) = .362
+    assert is_worse_on_others(one, scores(squared * 0.5))  # .655 against 3 * .0899 * root(1.5) = .330
 
 
 class _Chart:

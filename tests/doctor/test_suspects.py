@@ -342,6 +342,19 @@ def test_batches_of_two_kinds_in_turn(found, known):
     assert "of what a batch of inputs turned round gives explains" in own.first.evidence[0]
 
 
+def test_every_other_batch_of_inputs_that_are_changed(found, known):
+    subject, data, _ = known
+    other = oracle(subject.model, data.x_train * 0.4 + 1.5)[1]
+    own = found(lambda population: mixed(population, other, 0.5))
+    assert own.is_sick
+    assert own.first.name == "two_sources"
+    said = own.first.evidence[0].removeprefix("half of what inputs times ").split(",")
+    # A variance of 256 samples is known to root(2 / 256), its root to half of that.
+    assert float(said[0]) == pytest.approx(0.4, rel=3 * 0.044)
+    # A scaling of all inputs explains less.
+    assert own.by_name["preprocessing"].strength < own.first.strength
+
+
 def test_how_far_weights_move_by_hand(known):
     subject, data, population = known
     with charted(subject, population, data) as chart:
