@@ -310,7 +310,8 @@ def _said(settings: Mapping[str, object], names: Iterable[str]) -> str:
 def _phrase(name: str, value: object, settings: Mapping[str, object]) -> str:
     if name == "replicas" and isinstance(value, int):
         return f"{value} replicas x {int(str(settings['batch_size'])) // value}"
-    return name if name == "synchronized" else f"{name.replace('_', ' ')} {_short(value)}"
+    own = {"synchronized": name, "precision": str(value)}  # that speak for themselves
+    return own.get(name) or f"{name.replace('_', ' ')} {_short(value)}"
 
 
 def _short(value: object) -> str:
