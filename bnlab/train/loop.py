@@ -128,4 +128,5 @@ def _check_scale(descent: keras.optimizers.Optimizer, step: int, trial: Trial) -
 
 
 def _pace(trial: Trial) -> str:
-    return f"{trial.optimizer}, learning rate {trial.learning_rate:g}; try a lower train.learning_rate"
+    other = " or train.precision=mixed_bfloat16" if trial.precision == "mixed_float16" else ""
+    return f"{trial.optimizer}, learning rate {trial.learning_rate:g}; try a lower train.learning_rate{other}"
