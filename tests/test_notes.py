@@ -160,7 +160,7 @@ def test_what_others_put_into_a_trial_stays(tmp_path, run_line, tiny, already_tr
 
 
 def test_what_float16_skipped_and_lost_is_told(trial, tmp_path, images, monkeypatch):
-    """As in training's own tests: one scale has three steps skipped, one kernel loses statistics in step 2."""
+    """As in training's own tests: one scale skips three steps, one kernel loses statistics in step 2."""
     from bnlab.train import train
 
     own = replace(trial, precision="mixed_float16")
