@@ -72,8 +72,8 @@ def _overflow(name: str, skipped: int, lost: int | None) -> Iterator[str]:
     if skipped:
         steps = "1 step was" if skipped == 1 else f"{skipped} steps were"
         yield (
-            f"{name}: {steps} skipped, as gradients overflowed float16; moving statistics took note of the "
-            "batches all the same"
+            f"{name}: {steps} skipped, as gradients were not finite in float16; moving statistics took note "
+            "of the batches all the same"
         )
     if lost:
         yield (

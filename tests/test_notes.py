@@ -173,10 +173,10 @@ def test_what_float16_skipped_and_lost_is_told(trial, tmp_path, images, monkeypa
         folder.write_trial(one, {})
         train(one, images, folder, (6,), lambda step, loss: None)
     folders["never began"] = Folder(tmp_path / "nothing")
-    told = "skipped, as gradients overflowed float16; moving statistics took note of the batches all the same"
+    told = "skipped, as gradients were not finite in float16; moving statistics took note of the batches"
     assert notes(folders, {}) == (
-        f"scaled: 3 steps were {told}",
-        f"large: 1 step was {told}",
+        f"scaled: 3 steps were {told} all the same",
+        f"large: 1 step was {told} all the same",
         "large: moving statistics are not finite from step 2 on, as an activation exceeded float16's 65504; "
         "the weights are",
     )

@@ -22,7 +22,7 @@ def test_precisions_are_swept_and_told(tmp_path, run_line, tiny, capsys):
     assert {sweep.variants[trial] for trial in told["trial"]} == set(NAMES[1:])
     for folder in folders:
         # A restore through Keras's own files computes in the same precision: what is left are roundings of
-        # probabilities in float32, below 1; in float32 the network of mixed_bfloat16 is a thousand times as far.
+        # probabilities, which are below 1, in float32.
         last = [reading for reading in folder.readings() if not reading.phase and reading.split == "test"]
         values = {(reading.decay, reading.drill): reading.rmse for reading in last}
         assert abs(values[0.5, "intact"] - values[0.5, ""]) < 2.0**-23
