@@ -169,6 +169,34 @@ def losses(folder: Folder) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def skipped_steps(folder: Folder, optimizer: str) -> int:
+    """Count the steps of a trial in float16 that changed no weight, as a gradient overflowed.
+
+    Loss scaling guards the weights alone: what the normalization layers saw is on tape all the same.
+
+    Args:
+        folder: with a checkpoint.
+        optimizer: the trial's, which counts the steps that it takes.
+
+    Raises:
+        CheckpointError: the last checkpoint cannot be read.
+    """
+    last = folder.checkpoints()[-1]
+    return last - int(_member(folder.checkpoint(last), f"optimizer/{optimizer}/iteration"))
+
+
+def overflowed(folder: Folder) -> int | None:
+    """Find the first step that saw infinite moments, which no average forgets; None: there is none.
+
+    Raises:
+        CheckpointError: the tape cannot be read, or has a hole.
+    """
+    for step, checkpoint in chain(folder):
+        if len(lost := np.flatnonzero(np.isinf(checkpoint.tape.moments).any(axis=1))):
+            return step - len(checkpoint.losses) + int(lost[0]) + 1
+    return None
+
+
 def joined(folder: Folder) -> bool:
     """Whether no checkpoint is missing between two others; all are sound."""
     try:

@@ -1,4 +1,4 @@
-"""What a reader of a sweep's numbers should know of their files: damage, other versions and machines."""
+"""What a reader of a sweep's numbers should know: damage, other versions and machines, what overflowed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
+from bnlab.checkpoint import CheckpointError, overflowed, skipped_steps
 from bnlab.store import Folder
 
 _AGAIN = {"csv": "measured", "json": "written"}
@@ -21,7 +22,7 @@ def notes(trials: Mapping[str, Folder], now: Mapping[str, str]) -> tuple[str, ..
     Returns:
         One sentence each; none where there is nothing to say.
     """
-    return (*_elsewhere(trials.values(), now), *_damage(trials))
+    return (*_elsewhere(trials.values(), now), *_damage(trials), *_overflows(trials))
 
 
 def _elsewhere(folders: Iterable[Folder], now: Mapping[str, str]) -> Iterator[str]:
@@ -55,3 +56,27 @@ def _damage(trials: Mapping[str, Folder]) -> Iterator[str]:
             original, _, _ = file.rpartition(".damaged")
             again = _AGAIN.get(original.rpartition(".")[2], "trained")
             yield f"{name}: {original} was damaged, is set aside as {file}, and was {again} again"
+
+
+def _overflows(trials: Mapping[str, Folder]) -> Iterator[str]:
+    """Say which trials in float16 skipped steps, and which lost their moving statistics."""
+    for name, folder in trials.items():
+        # It never began, or left no checkpoint.
+        with suppress(OSError, ValueError, KeyError, TypeError, IndexError, CheckpointError):
+            trial = folder.trial()
+            if trial.precision == "mixed_float16":
+                yield from _overflow(name, skipped_steps(folder, trial.optimizer), overflowed(folder))
+
+
+def _overflow(name: str, skipped: int, lost: int | None) -> Iterator[str]:
+    if skipped:
+        steps = "1 step was" if skipped == 1 else f"{skipped} steps were"
+        yield (
+            f"{name}: {steps} skipped, as gradients were not finite in float16; moving statistics took note "
+            "of the batches all the same"
+        )
+    if lost:
+        yield (
+            f"{name}: moving statistics are not finite from step {lost} on, as an activation exceeded "
+            "float16's 65504; the weights are"
+        )

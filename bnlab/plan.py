@@ -160,6 +160,7 @@ def plan(settings: Settings, source: Source, device: str) -> Trial:
         fault=trained_fault(settings.fault),
         replicas=settings.device.replicas,
         synchronized=settings.synchronized,
+        precision=train.precision,
     )
 
 
@@ -305,7 +306,7 @@ def _scaled_rate(settings: Settings) -> float:
 def _xla(settings: Settings, device: str) -> bool:
     # Deterministic GPU kernels and XLA exclude one another in TensorFlow; and XLA compiles for one device:
     # one program for each of four replicas, without what they exchange, took three times as long a step.
-    if device == "gpu" or settings.device.replicas > 1:
+    if device == "gpu" or settings.device.replicas > 1 or settings.train.precision != "float32":
         return False
-    table = settings.batch_size <= settings.task.xla_up_to
-    return table if settings.train.xla is None else settings.train.xla
+    asked = settings.train.xla
+    return settings.batch_size <= settings.task.xla_up_to if asked is None else asked

@@ -35,7 +35,7 @@ class Trial:
         seed: of initial weights and data order.
         steps: optimizer steps of the whole run (the cosine schedule knows its end).
         optimizer, learning_rate, momentum, schedule: the rate is the scaled one.
-        device, threads, xla: they change rounding, and rounding changes results.
+        device, threads, xla, precision: they change rounding, and rounding changes results.
         details: of the network, where they differ from `DETAILS`, sorted by name.
         frozen_from: the step after which moving statistics stay as they are and normalize; None: never.
         freeze_decay: of those averages; None where they are never frozen.
@@ -67,6 +67,7 @@ class Trial:
     fault: str = ""
     replicas: int = 1
     synchronized: bool = False
+    precision: str = "float32"
 
     @property
     def together(self) -> int:
@@ -149,6 +150,7 @@ class Clue:
             alone TARGET    what goes when this layer alone is taken from moving to TARGET statistics
             left TARGET     what is left when every layer but this one is
             distance        how far a layer's moving statistics lie from the population's
+            rounding        how far its population statistics lie from those of the same weights in float32
             sign            what the model, its statistics or its tape show
             remedy          a metric under a remedy; as `rmse_gap` and so on, what is left of the gap
 
@@ -185,9 +187,7 @@ TARGETS = ("batch", "population")
 CLUES = (
     "cause",
     *(f"{kind} {target}" for kind in ("layer", "alone", "left") for target in TARGETS),
-    "distance",
-    "sign",
-    "remedy",
+    *("distance", "rounding", "sign", "remedy"),
 )
 
 
@@ -287,7 +287,6 @@ _TOLD = ("task", "norm", "batch_size", "seed")
 # Said also where all trials agree: without it a batch size would be taken for that of the statistics.
 _ALWAYS = ("replicas", "synchronized")
 
-
 # Said of those trials only that differ from the usual.
 _USUAL = {
     ("fault", "none"),
@@ -311,7 +310,8 @@ def _said(settings: Mapping[str, object], names: Iterable[str]) -> str:
 def _phrase(name: str, value: object, settings: Mapping[str, object]) -> str:
     if name == "replicas" and isinstance(value, int):
         return f"{value} replicas x {int(str(settings['batch_size'])) // value}"
-    return name if name == "synchronized" else f"{name.replace('_', ' ')} {_short(value)}"
+    own = {"synchronized": name, "precision": str(value)}  # that speak for themselves
+    return own.get(name) or f"{name.replace('_', ' ')} {_short(value)}"
 
 
 def _short(value: object) -> str:

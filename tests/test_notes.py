@@ -1,11 +1,12 @@
 """Damage and other versions are told with the numbers, wherever they are shown."""
 
 import json
+from dataclasses import replace
 
 from pypdf import PdfReader
 
 from bnlab import track
-from bnlab.notes import differences
+from bnlab.notes import differences, notes
 from bnlab.store import Folder
 
 URI = "sqlite:///{}/runs/mlflow.db"
@@ -156,3 +157,26 @@ def test_what_others_put_into_a_trial_stays(tmp_path, run_line, tiny, already_tr
     (folder.path / ".readings.csv.123.456").touch()
     assert run_line(tmp_path, *here, "measure.explain=false", "decay=[0.5,0.9,0.95]") == 0
     assert [path.name for path in folder.path.glob(".*")] == [".ipynb_checkpoints"]
+
+
+def test_what_float16_skipped_and_lost_is_told(trial, tmp_path, images, monkeypatch):
+    """As in training's own tests: one scale skips three steps, one kernel loses statistics in step 2."""
+    from bnlab.train import train
+
+    own = replace(trial, precision="mixed_float16")
+    folders = {}
+    for name, scale, details in (("scaled", 2.0**21, ()), ("large", 2.0**15, (("deviation", 3000.0),))):
+        monkeypatch.setattr("bnlab.train.optimizer.INITIAL_SCALE", scale)
+        folders[name] = folder = Folder(tmp_path / name)
+        folder.path.mkdir()
+        one = replace(own, details=details)
+        folder.write_trial(one, {})
+        train(one, images, folder, (6,), lambda step, loss: None)
+    folders["never began"] = Folder(tmp_path / "nothing")
+    told = "skipped, as gradients were not finite in float16; moving statistics took note of the batches"
+    assert notes(folders, {}) == (
+        f"scaled: 3 steps were {told} all the same",
+        f"large: 1 step was {told} all the same",
+        "large: moving statistics are not finite from step 2 on, as an activation exceeded float16's 65504; "
+        "the weights are",
+    )

@@ -615,3 +615,17 @@ def test_which_statistics_are_kept_is_measured_and_trains_nothing(settings, plan
     assert identity(trial) == identity(planned(device__replicas=4))
     asked = wanted(settings(**how), SOURCE, trial)
     assert (asked.drills, asked.eval_batch_size) == (("replicas merged",), 8)
+
+
+def test_a_precision_is_a_trial_of_its_own_and_float32_is_as_it_was(planned):
+    names = ("float32", "mixed_float16", "mixed_bfloat16")
+    trials = [planned(train__precision=name) for name in names]
+    assert [trial.precision for trial in trials] == list(names)
+    assert identity(trials[0]) == identity(planned())
+    assert len({identity(trial) for trial in trials}) == 3
+
+
+def test_what_is_half_is_compiled_without_xla_which_need_not_round_it(planned):
+    tiny = {"batch_size": 2, "train__xla": None, "task__xla_up_to": 2}
+    assert planned(**tiny).xla
+    assert not planned(**tiny, train__precision="mixed_bfloat16").xla

@@ -61,6 +61,18 @@ from bnlab.settings.faults import CHOSEN, TRAINED, drill, trained_fault
         (["device.replicas=2", "task=mnist_sequence"], "device.replicas must be 1 with model sequence"),
         (["device.replicas=2", "task.dropout=0.5"], "device.replicas must be 1 with task.dropout=0.5"),
         (["device.replicas=2", "train.xla=true"], "device.replicas must be 1 with train.xla=true"),
+        (
+            ["device.replicas=2", "train.precision=mixed_float16"],
+            "device.replicas must be 1 with train.precision=mixed_float16",
+        ),
+        (
+            ["train.precision=float16"],
+            "train.precision must be 'float32', 'mixed_float16' or 'mixed_bfloat16', got 'float16'",
+        ),
+        (
+            ["train.precision=mixed_bfloat16", "train.xla=true"],
+            "train.xla must not be true with train.precision=mixed_bfloat16",
+        ),
         (["device.replicas=2", "fault=slow"], "device.replicas must be 1 with fault=slow"),
         (["device.replicas=2", "norm=batch_frozen"], "must be 1 with train.freeze_statistics_at"),
         (["device.statistics=last"], "device.statistics must be 'first', 'mean' or 'merged', got 'last'"),

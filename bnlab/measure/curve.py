@@ -87,7 +87,7 @@ class _Reader:
         batch = self._scores(split, self._evaluator.in_batches(split.x, step))
         if not np.isfinite(batch.rmse):
             # The loss of the last step is that of the weights before it: only here does it show.
-            raise NotFinite(f"the outputs at step {step} are not finite; try a lower train.learning_rate")
+            raise NotFinite(f"the outputs at step {step} are not finite; try {_cure(self._trial)}")
         self._known[split.name, b""] = batch
         yield _reading(common, True, None, batch, _NO_GAP)
         for decay, scores in self._under(split, moving):
@@ -149,6 +149,12 @@ class _Reader:
             "images": len(split.x),
             "constant_rmse": split.constant_rmse,
         }
+
+
+def _cure(trial: Trial) -> str:
+    if trial.precision == "mixed_float16":
+        return "train.precision=mixed_bfloat16, which reaches as far as float32"
+    return "a lower train.learning_rate"
 
 
 def _reading(

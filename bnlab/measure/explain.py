@@ -11,6 +11,7 @@ from bnlab.measure.evaluate import Known
 from bnlab.measure.layers import layers
 from bnlab.measure.patient import Patient
 from bnlab.measure.remedies import remedies
+from bnlab.measure.rounding import rounding
 from bnlab.measure.signs import distances, signs
 from bnlab.measure.splits import Split, probes, whole
 from bnlab.measure.trained import Trained
@@ -59,6 +60,7 @@ def _explained(
         for name in ("train_probe", wanted.final):
             yield from causes(patient, splits[name])
         yield from signs(patient, final)
+        yield from rounding(patient, final)
     if kinds & {"cause", "layer"}:
         yield from distances(patient, final)
     if "layer" in kinds:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from bnlab.checkpoint import skipped_steps
 from bnlab.data.order import shuffled
 from bnlab.measure.deployments import Deployment
 from bnlab.measure.patient import Patient
 from bnlab.measure.splits import Split
-from bnlab.measure.trained import Layers
+from bnlab.measure.trained import Layers, Trained
 from bnlab.records import Clue
 from bnlab.science.moments import Distance, Moments, distance
 from bnlab.science.probe import normalization_layers
@@ -40,6 +41,7 @@ def signs(patient: Patient, split: Split) -> Iterator[Clue]:
     batch_dependence  root mean square of what outputs change when half of the images come, in another order;
                       NaN for a sampled latent, whose noise belongs to a place in the order
     replicas_apart    mean squared distance of the replicas' statistics from their merge; of several only
+    skipped_steps     of a trial in float16 only, whose gradients overflowed there
     test_shift        kl of the evaluated images' population from the training data's, mean over layers
     """
     common = _of_the_data(patient, split)
@@ -112,7 +114,14 @@ def _of_the_data(patient: Patient, split: Split) -> dict[str, float]:
         "spread_of_means": _spread_of_means(patient),
         "updates_per_step": updates[0] / trained.step,
         "test_shift": float(np.mean([own.kl for own in other])),
+        **_of_float16(trained),
     }
+
+
+def _of_float16(trained: Trained) -> dict[str, float]:
+    trial = trained.trial
+    half = trial.precision == "mixed_float16"
+    return {"skipped_steps": skipped_steps(trained.folder, trial.optimizer)} if half else {}
 
 
 def _spread_of_means(patient: Patient) -> float:

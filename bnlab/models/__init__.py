@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -67,5 +67,19 @@ def build_in(scope: AbstractContextManager, trial: Trial, /, **norm_options: flo
     block = partial(
         conv_norm_relu, norm=trial.norm, options={**dict(trial.options), **norm_options}, **details
     )
-    with scope:  # entered here: a session that is cleared forgets it
+    with scope, _precision(trial.precision):  # entered here: a session that is cleared forgets them
         return MODELS[trial.model](trial, block, own)
+
+
+@contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    """Let layers that are made inside compute in a precision; nothing outside does.
+
+    Weights and moving statistics are float32 under every policy, and so are the layers that end a network.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

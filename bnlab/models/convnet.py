@@ -43,6 +43,6 @@ def convnet_5x5(
 
 
 def logits(x: Tensor, classes: int, dropout: float) -> Tensor:
-    """End a classifier: dropout, where there is any, and one dense layer."""
+    """End a classifier: dropout, where there is any, and one dense layer, in float32 at any precision."""
     x = layers.Dropout(dropout, name="dropout")(x) if dropout else x
-    return layers.Dense(classes, name="logits")(x)
+    return layers.Dense(classes, dtype="float32", name="logits")(x)

@@ -29,8 +29,9 @@ def sequence(shape: Sequence[int], frames: int, widths: Sequence[int], block: Bl
         x = block(x, width, f"block{number}", kernel=4, stride=2)
     latent = _sampled(layers.Flatten(name="flat")(x), noise)
     states = layers.GRU(UNITS, return_sequences=True, name="gru")(latent)
-    output = layers.Dense(1, name="output")(states)
-    return keras.Model([images, noise], layers.Reshape((frames,), name="values")(output), name="sequence")
+    output = layers.Dense(1, dtype="float32", name="output")(states)
+    values = layers.Reshape((frames,), dtype="float32", name="values")(output)
+    return keras.Model([images, noise], values, name="sequence")
 
 
 def _sampled(x: Tensor, noise: Tensor) -> Tensor:

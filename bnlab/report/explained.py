@@ -12,6 +12,7 @@ import pandas as pd
 from bnlab.records import Sweep
 from bnlab.report import cures, parts
 from bnlab.report.numbers import causes, clues, decays, drills, faults, layers, remedies
+from bnlab.report.numbers.rounding import rounding
 from bnlab.report.numbers.rows import base
 from bnlab.report.numbers.tables import gaps, typeset
 from bnlab.report.numbers.trained import trained
@@ -36,6 +37,7 @@ def told(sweep: Sweep, readings: pd.DataFrame, table: pd.DataFrame) -> dict[str,
     return {
         "causes": _causes(restored, own),
         "by_layer": _layers(own),
+        "rounding": parts.rounded(rounding(own)),
         "remedies": _remedies(sweep, restored, own),
         "faults": _faults(sweep, readings, table),
     }

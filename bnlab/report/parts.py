@@ -11,7 +11,7 @@ from bnlab.report.numbers import layers
 from bnlab.report.numbers.causes import CELL, named, telling
 from bnlab.report.numbers.clues import percent
 from bnlab.report.numbers.rows import natural
-from bnlab.report.numbers.tables import ROUNDING, number, typeset
+from bnlab.report.numbers.tables import ROUNDING, number, power, typeset
 from bnlab.report.sheets import groups, point, sheet, value
 from bnlab.report.words.causes import MEANINGS
 from bnlab.report.words.layers import called
@@ -74,6 +74,30 @@ def by_layer(table: pd.DataFrame) -> dict[str, Any]:
     shown = sheet(columns, ["layer"], runs)
     starts = [0, *shown["breaks"]] if len(table) else []
     return shown | {"titles": {str(at): called(table, table.loc[at]) for at in starts}}
+
+
+def rounded(table: pd.DataFrame) -> dict[str, Any]:
+    """How far each layer's population statistics lie from those of the same weights in float32."""
+    amounts = {
+        "mean shift": "mean_shift",
+        "log variance": "log_variance",
+        "KL": "kl",
+        "worst KL": "worst_kl",
+    }
+    columns = {
+        "task": table["task"],
+        "norm": table["norm"],
+        "batch size": table["batch_size"].astype(str),
+        "layer": table["layer"],
+        **{head: table[name].map(_size) for head, name in amounts.items()},
+    }
+    if table["norm"].nunique() < 2:
+        del columns["norm"]
+    return sheet(columns, ["task", "norm", "layer"], table["task"] + table["norm"])
+
+
+def _size(amount: float) -> str:
+    return "–" if np.isnan(amount) else typeset(power(amount))
 
 
 def _pairs(amounts: pd.Series, errors: pd.Series) -> pd.Series:

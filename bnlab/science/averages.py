@@ -65,7 +65,8 @@ def advance(average: np.ndarray, moments: np.ndarray, decays: Sequence[float] | 
     for first in range(0, len(moments), _BLOCK):
         block = np.asarray(moments[first : first + _BLOCK], np.float64)
         powers = kept[:, None] ** np.arange(len(block), -1, -1)
-        average = powers[:, :1] * average + taken[:, None] * (powers[:, 1:] @ block)
+        with np.errstate(invalid="ignore"):  # what was infinite once is not finite ever after
+            average = powers[:, :1] * average + taken[:, None] * (powers[:, 1:] @ block)
     return average
 
 

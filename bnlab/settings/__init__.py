@@ -160,6 +160,8 @@ class Settings(Group):
             return "train.freeze_statistics_at, as each replica would freeze statistics of its own"
         if self.fault.name != "none":
             return f"fault={self.fault.name}, which is made on one device"
+        if self.train.precision == "mixed_float16":
+            return "train.precision=mixed_float16, whose loss scale looks for overflows on one of them"
         return "train.xla=true, which cannot compile across devices" if self.train.xla else ""
 
     @property

@@ -86,6 +86,7 @@ class Train(Group):
     epochs: Annotated[float, Field(gt=0)] | None = None
     threads: Positive = 1
     xla: bool | None = None
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     fresh: bool = False
     freeze_statistics_at: Annotated[float, Field(gt=0, lt=1)] | None = None
     freeze_decay: Decay = 0.99
@@ -99,6 +100,15 @@ class Train(Group):
             )
         if self.optimizer == "adam" and self.momentum is not None:
             raise ValueError(f"adam has no momentum, got {self.momentum:g}; set train.momentum=null")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_half_is_rounded(self) -> Train:
+        if self.xla and self.precision != "float32":
+            raise ValueError(
+                f"train.xla must not be true with train.precision={self.precision}, whose roundings XLA may "
+                "leave out; set train.xla=null"
+            )
         return self
 
 

@@ -108,7 +108,7 @@ def _wanted(clue: Clue, sweep: Sweep) -> bool:
     kind, _, target = clue.kind.partition(" ")
     if kind == "remedy":
         return clue.name in sweep.remedies
-    asked = sweep.explained if kind in ("cause", "sign") else bool(sweep.attribution)
+    asked = sweep.explained if kind in ("cause", "rounding", "sign") else bool(sweep.attribution)
     return asked and target in ("", sweep.attribution)
 
 

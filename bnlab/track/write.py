@@ -18,7 +18,7 @@ from bnlab.track.connect import Store
 
 READINGS, CLUES, HISTOGRAMS = "readings.csv", "clues.csv", "histograms.csv"
 # Clues that are points in the dashboard; the table holds all of them.
-_GROUPS = {"cause": "part", "layer": "layer", "remedy": "remedy", "sign": "sign"}
+_GROUPS = {"cause": "part", "layer": "layer", "remedy": "remedy", "rounding": "rounding", "sign": "sign"}
 _METRICS = ("rmse", "accuracy", "loss")
 _PREFIX = {"test_probe": "", "train_probe": "train_", "test": "final_", "train": "final_train_"}
 _LOSS_POINTS = 200

@@ -53,7 +53,7 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
         watch: told about progress.
 
     Raises:
-        Diverged: the loss became NaN or infinite.
+        Diverged: the loss became NaN or infinite; in float16, where such a step is skipped, too often.
         Stopped: `watch` asked for it.
     """
     spread = strategy(trial)
@@ -73,6 +73,7 @@ def train(trial: Trial, images: Images, folder: Folder, steps: Sequence[int], wa
         for a, b in pace.calls(stretch.done, stretch.stop):
             losses, moments = run(fed(trial.seed, images, trial.batch_size, a, b, trial.fault == "sorted"))
             stretch.add(_finite(losses.numpy(), a, trial), moments.numpy())
+            _check_scale(descent, b, trial)
             stop = watch(b, float(losses[-1]))
             if stretch.whole or stop or time.monotonic() - saved > _PART_SECONDS:
                 _check_weights(model, b, trial)
@@ -114,11 +115,18 @@ def _check_weights(model: keras.Model, step: int, trial: Trial) -> None:
 
 def _finite(losses: np.ndarray, first: int, trial: Trial) -> np.ndarray:
     broken = np.flatnonzero(~np.isfinite(losses))
-    if len(broken):
+    if len(broken) and trial.precision != "mixed_float16":  # there such a step is skipped
         step = first + int(broken[0]) + 1
         raise Diverged(f"the loss became {losses[broken[0]]} at step {step} ({_pace(trial)})")
     return losses
 
 
+def _check_scale(descent: keras.optimizers.Optimizer, step: int, trial: Trial) -> None:
+    """Refuse to go on where every step is skipped: each halves the scale, and Keras lets it go to 0."""
+    if trial.precision == "mixed_float16" and descent.dynamic_scale < 1:
+        raise Diverged(f"float16 overflowed at every loss scale down to 1 by step {step} ({_pace(trial)})")
+
+
 def _pace(trial: Trial) -> str:
-    return f"{trial.optimizer}, learning rate {trial.learning_rate:g}; try a lower train.learning_rate"
+    other = " or train.precision=mixed_bfloat16" if trial.precision == "mixed_float16" else ""
+    return f"{trial.optimizer}, learning rate {trial.learning_rate:g}; try a lower train.learning_rate{other}"

@@ -79,6 +79,7 @@ def _step(
     goal, options = models.GOALS[trial.model], dict(trial.options)
     # XLA fuses by itself, and better at the small batches where it is used.
     fused = trial.device == "cpu" and not trial.xla
+    rowed = _overflown if trial.precision == "mixed_float16" else _row
 
     def loss_of(x: Tensor, y: Tensor) -> Tensor:
         inputs = models.network_inputs(trial, x, draw=descent.iterations)
@@ -93,8 +94,9 @@ def _step(
             losses = [loss_of(source, y) for source in sources(x, 1.0, trial.fault == "two_sources")]
             loss = losses[0] if len(losses) == 1 else tf.add_n(losses) / len(losses)
             whole = tf.add_n([loss, *model.losses])
-        descent.apply(gradient.gradient(whole, model.trainable_variables), model.trainable_variables)
-        return loss, tf.constant([np.nan], tf.float32) if frozen else _row(notes)
+            scaled = descent.scale_loss(whole)
+        descent.apply(gradient.gradient(scaled, model.trainable_variables), model.trainable_variables)
+        return loss, tf.constant([np.nan], tf.float32) if frozen else rowed(notes)
 
     return step
 
@@ -103,6 +105,12 @@ def _row(notes: Sequence[Note]) -> Tensor:
     """Put the updates of a step side by side: of each call (groups, 2, channels), means then variances."""
     row = [tf.reshape(tf.stack([note.mean, note.variance], axis=1), [-1]) for note in notes]
     return tf.concat(row, 0) if row else tf.zeros([0])
+
+
+def _overflown(notes: Sequence[Note]) -> Tensor:
+    """Put updates side by side, as `_row`; what overflowed is infinite, for NaN stands for no update."""
+    row = _row(notes)
+    return tf.where(tf.math.is_nan(row), np.float32(np.inf), row)
 
 
 def _columns(model: keras.Model, notes: Sequence[Note], replica: int) -> tuple[Column, ...]:

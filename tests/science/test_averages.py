@@ -216,3 +216,13 @@ def test_averages_updated_first_are_those_that_keras_holds_after_each_step(decay
         # Float32 moments of 16 values: under 20 roundings of at most the largest square.
         atol = replay_tolerance(decay, seen.max()) + 20 * 2.0**-24 * largest
         np.testing.assert_allclose(np.array(held)[:, kept], used, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
+def test_what_was_infinite_once_is_never_finite_again_and_spoils_no_other_channel(decay):
+    rows = np.ones((3000, 3))
+    whole = advance(np.zeros((1, 3)), rows, [decay])[0]
+    rows[7, 1] = np.inf
+    end = advance(np.zeros((1, 3)), rows, [decay])[0]
+    assert np.isfinite(end).tolist() == [True, False, True]
+    np.testing.assert_array_equal(end[[0, 2]], whole[[0, 2]])

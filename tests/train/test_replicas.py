@@ -132,3 +132,21 @@ def test_a_network_without_batch_statistics_is_the_same_on_any_number(trial, tra
         trained(replace(own, replicas=replicas), tmp_path / str(replicas), (3,)) for replicas in (1, 2)
     )
     assert_near(one, two, 3)
+
+
+def test_replicas_in_bfloat16_see_what_ghost_batches_do(trial, trained, tmp_path):
+    """The first step has the same weights on both, and moments that only sums in float32 tell apart."""
+    own = replace(trial, precision="mixed_bfloat16")
+    parts = replace(own, norm="ghost", options=(*trial.options, ("virtual_batch_size", 2)))
+    ours = trained(replace(own, replicas=4), tmp_path / "four", (1, 6))
+    theirs = trained(parts, tmp_path / "ghost", (1, 6))
+    for layer in LAYERS:
+        groups = load(theirs.checkpoint(1)).tape.updates(layer).reshape(4, -1)
+        for replica in range(4):
+            seen = load(ours.checkpoint(1)).tape.updates(layer, replica)[0]
+            # A few of hundreds of activations may fall on the other side of a step of 2^-7.
+            np.testing.assert_allclose(seen, groups[replica], rtol=0, atol=2.0**-9)
+    # A step of bfloat16 in each of six losses of size two and in what weights made of it.
+    np.testing.assert_allclose(
+        load(ours.checkpoint(6)).losses, load(theirs.checkpoint(6)).losses, rtol=0, atol=2.0**-6
+    )
