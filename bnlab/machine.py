@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from importlib.abc import MetaPathFinder
 from importlib.metadata import version
@@ -145,9 +145,13 @@ def configure(device: str, threads: int) -> None:
 
 
 @lru_cache
-def tensorflow() -> ModuleType:
-    """Import TensorFlow and Keras, once, without their notices."""
-    with _quiet(), _uncollected(), _without_luxuries():
+def tensorflow(whole: bool = False) -> ModuleType:
+    """Import TensorFlow and Keras, once, without their notices.
+
+    Args:
+        whole: with all that Keras can use, for somebody else's code that runs here too.
+    """
+    with _quiet(), _uncollected(), nullcontext() if whole else _without_luxuries():
         import keras  # noqa: F401
         import tensorflow as tf
 

@@ -74,7 +74,7 @@ def _diagnosed(options: argparse.Namespace) -> Diagnosis:
     from bnlab.doctor.data import read
 
     data = read(options.data)
-    machine.tensorflow()
+    machine.tensorflow(whole=True)
     from bnlab.doctor.examination import examined
     from bnlab.doctor.fitting import fits
     from bnlab.doctor.models import open_any
