@@ -73,6 +73,22 @@ def test_a_healthy_model(run, folder):
     assert (own["verdict"], own["command"]) == ("healthy", "")
 
 
+@pytest.mark.parametrize("spoilt", ["weights", "statistics"])
+def test_numbers_that_are_none(run, folder, tmp_path, spoilt):
+    model = keras.saving.load_model(folder / "healthy.keras")
+    one = model.get_layer("one")
+    (one.gamma if spoilt == "weights" else one.moving_mean).assign(np.full(8, np.nan))
+    model.save(tmp_path / "spoilt.keras")
+    mended = tmp_path / "mended.keras"
+    words = [tmp_path / "spoilt.keras", "--data", "data.npz", *FEW, "--mend", mended]
+    status, out, _ = run(*words, "--json")
+    own = json.loads(out)
+    assert (status, own["verdict"], mended.exists()) == (1, "sick", spoilt == "statistics")
+    assert own["causes"][0]["name"] == {"weights": "weights_not_finite", "statistics": "not_finite"}[spoilt]
+    shares = {one["closed"] for one in own["remedies"] if one["name"] == "population"}
+    assert shares == (set() if spoilt == "weights" else {1.0})
+
+
 def test_nothing_to_examine(run):
     status, out, error = run("plain.keras", "--data", "inputs.npy")
     assert (status, error) == (0, "")

@@ -405,3 +405,21 @@ def test_another_epsilon_is_added_inside_and_not_after(model, subject):
     np.testing.assert_allclose(inside, oracle(model, X, added)[0], **CLOSE)
     assert np.array_equal(before, after)
     assert {layer.epsilon for layer in subject.named.values()} == {1e-3}
+
+
+def test_a_population_is_corrected_towards_no_average():
+    """Of renormalization as of ordinary normalization with the same weights, whatever it keeps."""
+    plain, renormalizing = dense(), dense(norm=lambda **own: layers.BatchNormalization(renorm=True, **own))
+    for layer in renormalizing.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            for average in ("moving_mean", "moving_variance", "renorm_mean", "renorm_stddev"):
+                getattr(layer, average).assign(np.full(8, 3.0))
+    _, wanted = oracle(plain, X)
+    found = Subject(renormalizing, X, 8)
+    with found:
+        population, batches = found.population(X), found.moments(X, 40)
+    for key, own in wanted.items():
+        np.testing.assert_allclose(population[key].mean, own.mean, **CLOSE)
+        np.testing.assert_allclose(population[key].variance, own.variance, **CLOSE)
+    # A batch of all samples is corrected: the second layer sees others.
+    assert np.abs(batches["two"].mean[0] - wanted["two"].mean).max() > 0.1
