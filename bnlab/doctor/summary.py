@@ -8,6 +8,10 @@ from bnlab.doctor.chart import Chart
 from bnlab.doctor.diagnosis import Cause, Remedy
 from bnlab.doctor.findings import Findings, bare_leaks
 from bnlab.doctor.harm import harm, has_learned
+from bnlab.science.synchronized import cancelled
+
+# A variance that is off by more is told of.
+_CANCELLED = 0.01
 
 
 def summarized(chart: Chart, causes: Sequence[Cause]) -> Iterator[str]:
@@ -46,6 +50,7 @@ def remarks(chart: Chart, found: Findings) -> Iterator[str]:
             "in no phase does the model answer its own samples better than others: it has not learned these "
             "data, or the labels are all one, or not in the order of the inputs"
         )
+    yield from _cancelling(chart)
     if found.broken:  # what follows compares outputs
         return
     if chart.scorer(chart.train).labelled and found.distance > 2 * found.one_batch and not found.at_start:
@@ -54,6 +59,18 @@ def remarks(chart: Chart, found: Findings) -> Iterator[str]:
             yield (
                 f"{gain.metric} is better by {gain.value:.3g} with moving statistics than with the data's: "
                 "weights that were trained with moving statistics, or on other data, expect them"
+            )
+
+
+def _cancelling(chart: Chart) -> Iterator[str]:
+    """Say where variances of several devices may be rounding: synchronized layers subtract two squares."""
+    for key, layer in chart.subject.named.items():
+        off = cancelled(chart.fed[key], layer.epsilon).max() if getattr(layer, "synchronized", False) else 0.0
+        if off > _CANCELLED:
+            yield (
+                f"{key} is synchronized: on several devices Keras takes E[x^2] - E[x]^2 in float32, and on "
+                f"these samples a channel's variance may be off by {off:.0%} of it; bring what the layer "
+                "sees nearer to 0, or set synchronized=False"
             )
 
 

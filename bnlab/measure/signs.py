@@ -16,6 +16,7 @@ from bnlab.records import Clue
 from bnlab.science.moments import Distance, Moments, distance
 from bnlab.science.probe import normalization_layers
 from bnlab.science.replicas import spread
+from bnlab.science.synchronized import cancelled
 from bnlab.science.tape import START_MEAN, START_VARIANCE
 
 _SEED = 20_203
@@ -41,6 +42,8 @@ def signs(patient: Patient, split: Split) -> Iterator[Clue]:
     batch_dependence  root mean square of what outputs change when half of the images come, in another order;
                       NaN for a sampled latent, whose noise belongs to a place in the order
     replicas_apart    mean squared distance of the replicas' statistics from their merge; of several only
+    cancelled         share of variance + epsilon that Keras's own synchronized layers might be off by, in the
+                      worst channel of the populations; of several replicas only
     skipped_steps     of a trial in float16 only, whose gradients overflowed there
     test_shift        kl of the evaluated images' population from the training data's, mean over layers
     """
@@ -103,7 +106,11 @@ def _of_replicas(patient: Patient, decay: float) -> dict[str, float]:
     if averages.replicas == 1:
         return {}
     epsilons = {layer.name: layer.epsilon for layer in normalization_layers(patient.trained.model)}
-    return {"replicas_apart": spread(averages.each(decay), epsilons)}
+    held = patient.populations.training
+    return {
+        "replicas_apart": spread(averages.each(decay), epsilons),
+        "cancelled": float(max(cancelled(held[key], epsilons[key]).max() for key in held)),
+    }
 
 
 def _of_the_data(patient: Patient, split: Split) -> dict[str, float]:

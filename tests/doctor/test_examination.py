@@ -324,3 +324,21 @@ def test_labels_that_tell_nothing_accuse_no_epsilon(known):
     assert any(
         note.startswith("in no phase does the model answer its own samples better") for note in own.notes
     )
+
+
+@pytest.mark.parametrize(("synchronized", "offset"), [(True, 1000.0), (True, 0.0), (False, 1000.0)])
+def test_synchronized_variances_that_are_rounding_are_told_of(synchronized, offset):
+    norm = keras.layers.BatchNormalization(name="norm", synchronized=synchronized)
+    model = keras.Sequential([keras.Input((6,)), norm, keras.layers.Dense(3)])
+    x = blobs(256, 1) + np.float32(offset)
+    norm.moving_mean.assign(x.mean(0))
+    norm.moving_variance.assign(x.var(0))
+    told = [note for note in examine(model, x).notes if "is synchronized" in note]
+    if not (synchronized and offset):
+        assert told == []
+        return
+    # 5 of 2^-24 of squares of a thousand, over variances of one or two.
+    off = 5 * 2.0**-24 * ((x.mean(0) ** 2 + x.var(0)) / (x.var(0) + 1e-3)).max()
+    said = float(told[0].split("may be off by ")[1].split("%")[0]) / 100
+    # Variances of the half that statistics are estimated from, 128 samples: known to root(2 / 128).
+    assert said == pytest.approx(off, rel=3 / 8)

@@ -102,9 +102,13 @@ def test_how_far_replicas_are_apart_is_told(four, images, spread_out, asked):
         # Means of some dozen float64 numbers.
         assert value == pytest.approx(np.mean(squares), rel=1e-12)
     assert sorted(signs) == [0.5, 0.9]
+    # What Keras's own synchronized layers would lose: here some roundings of float32.
+    lost = {clue.value for clue in found if clue.name == "cancelled"}
+    assert len(lost) == 1
+    assert 5 * 2.0**-24 < lost.pop() < 1e-3
 
 
 def test_one_device_has_no_other_to_be_apart_from(trial, images, folder, asked):
     one = replace(asked, eval_batch_size=8, drills=())
     found = explain(trial, images, folder, one, set(one.clues()))
-    assert not [clue for clue in found if clue.name == "replicas_apart"]
+    assert not [clue for clue in found if clue.name in ("replicas_apart", "cancelled")]
