@@ -13,15 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from bnlab.records import Failure, Sweep, label
-from bnlab.report.numbers import arrival, best, causes, faults, remedies, tables
+from bnlab.report.numbers import arrival, best, causes, faults, remedies, replicas, tables
 from bnlab.report.numbers.clues import NO_CLUES, Fault, plain, tidied
 from bnlab.report.numbers.decays import thinned
-from bnlab.report.numbers.drills import restores
+from bnlab.report.numbers.drills import restores, sound
 from bnlab.report.numbers.rows import final_name, tidy
 from bnlab.report.words import best_decay, symptoms
 from bnlab.report.words import causes as cause_words
 from bnlab.report.words import faults as fault_words
 from bnlab.report.words import remedies as remedy_words
+from bnlab.report.words import replicas as replica_words
 from bnlab.report.words.arrived import share_text
 
 _SHOWN, _SHARES = 12, 3
@@ -95,6 +96,9 @@ def show_answers(
         console.print(f"{place}: after {row.steps} steps the average still holds {held}", highlight=False)
     for sentence in symptoms.shown(readings).sentences:
         console.print(f"drills: {sentence}", highlight=False)
+    table = tidied(clues, every)
+    for sentence in replica_words.sentences(replicas.shared(sound(every, sweep.faults), table)):
+        console.print(f"replicas: {sentence}", highlight=False)
     _show_faults(console, sweep.faults, every, clues)
     _show_clues(console, readings, plain(tidied(clues, readings), sweep.faults))
 

@@ -97,7 +97,7 @@ def _write_tables(path: Path, sweep: Sweep, readings: pd.DataFrame, clues: pd.Da
     from bnlab.report.numbers import drills, tables
     from bnlab.report.numbers.clues import brief
 
-    drilled = drills.drilled(drills.restores(readings, sweep.faults))
+    drilled = drills.drilled(drills.sound(readings, sweep.faults))
     written = {path: tables.cells(readings, sweep.decays)}
     if len(drilled):
         written[path.with_name(f"{path.stem}-drills.csv")] = drilled

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bnlab.records import Sweep
 from bnlab.report import cures, parts
-from bnlab.report.numbers import causes, clues, decays, drills, faults, layers, remedies
+from bnlab.report.numbers import causes, clues, decays, drills, faults, layers, remedies, replicas
 from bnlab.report.numbers.rounding import rounding
 from bnlab.report.numbers.rows import base
 from bnlab.report.numbers.tables import gaps, typeset
@@ -23,6 +23,7 @@ from bnlab.report.pictures.drawing import Picture
 from bnlab.report.words import causes as cause_words
 from bnlab.report.words import layers as layer_words
 from bnlab.report.words import remedies as remedy_words
+from bnlab.report.words import replicas as replica_words
 
 
 def told(sweep: Sweep, readings: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def told(sweep: Sweep, readings: pd.DataFrame, table: pd.DataFrame) -> dict[str,
         "causes": _causes(restored, own),
         "by_layer": _layers(own),
         "rounding": parts.rounded(rounding(own)),
+        "replicas": _replicas(drills.sound(readings, sweep.faults), own),
         "remedies": _remedies(sweep, restored, own),
         "faults": _faults(sweep, readings, table),
     }
@@ -53,6 +55,11 @@ def drawn(sweep: Sweep, readings: pd.DataFrame, table: pd.DataFrame) -> dict[str
         "layer_bars": layer_pictures.layers(layers.layers(own)),
         "closing": remedy_pictures.remedies(remedies.remedies(own, restored)),
     }
+
+
+def _replicas(readings: pd.DataFrame, own: pd.DataFrame) -> dict[str, Any]:
+    table = replicas.shared(readings, own)
+    return {"said": _typeset(replica_words.sentences(table)), "table": parts.replicas(table)}
 
 
 def _causes(readings: pd.DataFrame, own: pd.DataFrame) -> dict[str, Any]:

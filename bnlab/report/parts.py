@@ -11,8 +11,8 @@ from bnlab.report.numbers import layers
 from bnlab.report.numbers.causes import CELL, named, telling
 from bnlab.report.numbers.clues import percent
 from bnlab.report.numbers.rows import natural
-from bnlab.report.numbers.tables import ROUNDING, number, power, typeset
-from bnlab.report.sheets import groups, point, sheet, value
+from bnlab.report.numbers.tables import ROUNDING, decay_name, number, power, typeset
+from bnlab.report.sheets import groups, point, sheet, signed, value
 from bnlab.report.words.causes import MEANINGS
 from bnlab.report.words.layers import called
 
@@ -94,6 +94,28 @@ def rounded(table: pd.DataFrame) -> dict[str, Any]:
     if table["norm"].nunique() < 2:
         del columns["norm"]
     return sheet(columns, ["task", "norm", "layer"], table["task"] + table["norm"])
+
+
+def replicas(table: pd.DataFrame) -> dict[str, Any]:
+    """How each way to share a batch does, under each kind of statistics that a checkpoint may keep."""
+    ways = table["synchronized"].map({True: "synchronized", False: "apart"})
+    columns = {
+        "task": table["alike"],
+        "norm": table["norm"],
+        "replicas x images": table["replicas"].astype(str) + " x " + table["each"].astype(str),
+        "": ways.mask(table["replicas"] == 1, ""),
+        "decay": table["decay"].map(decay_name),
+        "RMSE true": table["rmse_true"].map(value),
+        "false, first": table["rmse_false"].map(value),
+        "mean": table["mean"].map(value),
+        "merged": table["merged"].map(value),
+        "gap": table["rmse_gap"].map(signed),
+        "± se": table["rmse_gap_se"].map(value),
+        "apart": table["replicas_apart"].map(_size),
+    }
+    if table["norm"].nunique() < 2:
+        del columns["norm"]
+    return sheet(columns, ["task", "norm", ""], table["alike"] + table["norm"] + ways)
 
 
 def _size(amount: float) -> str:

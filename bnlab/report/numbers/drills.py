@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from bnlab.report.numbers.replicas import OTHERS
 from bnlab.report.numbers.rows import METRICS, final, natural, tidy
 from bnlab.report.numbers.tables import POINT, over_seeds
 
@@ -16,20 +17,24 @@ MEANINGS = {
     "overwritten": "statistics overwritten by initial values",
     "not_run": "assignment built but never run",
     "renamed": "restored by name into a model whose normalization layers are named otherwise",
-    "replicas mean": "means and variances averaged over the replicas, where the first one's are usual",
-    "replicas merged": "the replicas' statistics merged: the variance between their means added",
     "other_epsilon": "restored into a model with another epsilon (1e-5)",
 }
 """What each drill does, in the order in which they are told; an unknown one comes last, by its name."""
 
 
 def restores(readings: pd.DataFrame, faults: Iterable[tuple[str, str, str]]) -> pd.DataFrame:
-    """Tidy readings without those of faults at inference, which are no restores.
+    """Tidy readings without those of faults at inference and of other replicas, which are no restores.
 
     Args:
         readings: stored rows.
         faults: (fault, trial, drill), as a sweep knows them.
     """
+    rows = sound(readings, faults)
+    return rows[~rows["drill"].isin(OTHERS.values())].reset_index(drop=True)
+
+
+def sound(readings: pd.DataFrame, faults: Iterable[tuple[str, str, str]]) -> pd.DataFrame:
+    """Tidy readings without those of faults at inference; arguments as of `restores`."""
     rows = tidy(readings)
     return rows[~rows["drill"].isin({drill for _, _, drill in faults if drill})].reset_index(drop=True)
 
