@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bnlab.errors import first_line
 from bnlab.files import DamagedError, check_seal, replacing, seal, set_aside
-from bnlab.records import first_line
 from bnlab.science.tape import Column, MovingStatistics, Tape
 from bnlab.store import Folder
 

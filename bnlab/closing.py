@@ -12,7 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bnlab.records import Failure, Sweep, label
+from bnlab.naming import label
+from bnlab.records import Failure, Sweep
 from bnlab.report.numbers import arrival, best, causes, faults, remedies, replicas, tables
 from bnlab.report.numbers.clues import NO_CLUES, Fault, plain, tidied
 from bnlab.report.numbers.decays import thinned

@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from bnlab.engines import Engine
-from bnlab.records import said
+from bnlab.errors import said
 from bnlab.settings import Settings, SettingsError, nearest, parse, short
 from bnlab.settings.norms import options, owners
 

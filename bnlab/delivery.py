@@ -17,8 +17,9 @@ from filelock import FileLock
 from pydantic import Field, TypeAdapter
 
 from bnlab.checkpoint import CheckpointError, losses, set_damaged_aside
+from bnlab.errors import first_line
 from bnlab.files import read_json, write_json
-from bnlab.records import Cell, Failure, Sweep, first_line
+from bnlab.records import Cell, Failure, Sweep
 from bnlab.store import Folder, trial_folder
 
 if TYPE_CHECKING:

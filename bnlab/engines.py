@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bnlab.records import said
+from bnlab.errors import said
 from bnlab.settings import Settings, SettingsError
 
 _REACH_SECONDS, _ANSWER_SECONDS = 5.0, 12.0

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from bnlab import machine
 from bnlab.checkpoint import CheckpointError, load, moving_statistics, restore
+from bnlab.errors import first_line
 from bnlab.kerasfile import KerasFileError, check_name, write_model
-from bnlab.records import Trial, first_line
+from bnlab.records import Trial
 from bnlab.store import Folder, trial_folder
 
 if TYPE_CHECKING:

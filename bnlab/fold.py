@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bnlab import machine
+from bnlab.errors import first_line, said
 from bnlab.kerasfile import KerasFileError, check_name, open_model, write_model
-from bnlab.records import first_line, said
 
 if TYPE_CHECKING:
     import keras

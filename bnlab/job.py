@@ -25,9 +25,11 @@ from filelock import Timeout
 from bnlab import machine, stop
 from bnlab.checkpoint import joined, set_damaged_aside
 from bnlab.data import Source, in_sequences, locate
+from bnlab.errors import named
 from bnlab.files import FileError, explained
+from bnlab.naming import label
 from bnlab.plan import Wanted, identity, is_trained, kept_steps, plan, topic, unexplained, unmeasured, wanted
-from bnlab.records import Clue, Reading, Trial, label, named
+from bnlab.records import Clue, Reading, Trial
 from bnlab.science.histogram import LayerHistogram
 from bnlab.settings import Data, Settings, SettingsError, parse
 from bnlab.store import Folder, Status, trial_folder

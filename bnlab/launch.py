@@ -21,9 +21,9 @@ from hydra.types import HydraContext, RunMode
 
 from bnlab import job, stop
 from bnlab.compose import Command, hydra_of
+from bnlab.errors import said
 from bnlab.files import explained
 from bnlab.job import Job
-from bnlab.records import said
 
 # Of one core, roughly: only the order of jobs follows from them.
 _STEP_SECONDS, _MULTIPLY_ADDS_PER_SECOND = 4e-4, 4e10

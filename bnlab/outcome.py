@@ -14,11 +14,13 @@ from rich.console import Console
 
 from bnlab.checkpoint import layers
 from bnlab.delivery import Parcel, deliver, pack, unpack, waiting
+from bnlab.errors import named
 from bnlab.files import FileError
 from bnlab.job import Job
 from bnlab.machine import environment, machine, versions
+from bnlab.naming import label, variants
 from bnlab.notes import notes
-from bnlab.records import Failure, Sweep, label, named, variants
+from bnlab.records import Failure, Sweep
 from bnlab.science.histogram import LayerHistogram
 from bnlab.settings import Settings, dotted
 from bnlab.settings.faults import drill

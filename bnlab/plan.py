@@ -12,7 +12,8 @@ import numpy as np
 
 from bnlab.data import Source
 from bnlab.data.order import held_out_count, probe_size
-from bnlab.records import Clue, Reading, Trial, made_so, of_replicas
+from bnlab.naming import of_replicas
+from bnlab.records import Clue, Reading, Trial, made_so
 from bnlab.settings import Settings, SettingsError
 from bnlab.settings.faults import HEALTHY, Fault, drill, trained_fault
 from bnlab.store import Folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TypeAlias
 
@@ -102,8 +102,8 @@ class Reading:
             error; NaN with phase true.
         time_ms: when it was measured, ms since 1970; kept, so that sending it again changes nothing.
         drill: how the model came to inference, where its checkpoint was not simply restored: a restore
-            drill, a fault, or other statistics of several replicas than the first one's (`of_replicas`);
-            gaps are then taken against phase true of the intact model, on the same pixels.
+            drill, a fault, or other statistics of several replicas than the first one's
+            (`naming.of_replicas`); gaps are then taken against phase true of the intact model, on the same pixels.
         constant_rmse: of the best constant predictor on the same images: what knowing nothing gets.
     """
 
@@ -259,74 +259,6 @@ class Sweep:
     notes: tuple[str, ...] = ()
 
 
-def label(trial: Trial | Failure, variant: str = "") -> str:
-    """Name a trial for a person, briefly: task, norm, batch size, seed, and what else tells it apart."""
-    name = f"{trial.task} {trial.norm} b{trial.batch_size} s{trial.seed}"
-    return f"{name} {variant}" if variant else name
-
-
-def variants(trials: Mapping[str, Trial]) -> dict[str, str]:
-    """Say what tells trials apart that share task, norm, batch size and seed; nothing where they are alone.
-
-    Args:
-        trials: identity -> trial, of one sweep.
-    """
-    settings = {identity: trial.settings for identity, trial in trials.items()}
-    alike: dict[tuple, list[dict[str, object]]] = {}
-    for own in settings.values():
-        alike.setdefault(tuple(own[name] for name in _TOLD), []).append(own)
-    names = [
-        name
-        for name in dict.fromkeys(name for own in settings.values() for name in own)
-        if any(_tells(name, group) for group in alike.values())
-    ]
-    return {identity: _said(own, names) for identity, own in settings.items()}
-
-
-_TOLD = ("task", "norm", "batch_size", "seed")
-# Said also where all trials agree: without it a batch size would be taken for that of the statistics.
-_ALWAYS = ("replicas", "synchronized")
-
-# Said of those trials only that differ from the usual.
-_USUAL = {
-    ("fault", "none"),
-    ("frozen_from", None),
-    ("freeze_decay", None),
-    ("replicas", 1),
-    ("synchronized", False),
-}
-
-
-def _tells(name: str, trials: Iterable[Mapping[str, object]]) -> bool:
-    values = {own.get(name) for own in trials}
-    return len(values) > 1 or (name in _ALWAYS and any((name, value) not in _USUAL for value in values))
-
-
-def _said(settings: Mapping[str, object], names: Iterable[str]) -> str:
-    shown = {name: settings.get(name) for name in names if (name, settings.get(name)) not in _USUAL}
-    return ", ".join(_phrase(name, value, settings) for name, value in shown.items())
-
-
-def _phrase(name: str, value: object, settings: Mapping[str, object]) -> str:
-    if name == "replicas" and isinstance(value, int):
-        return f"{value} replicas x {int(str(settings['batch_size'])) // value}"
-    own = {"synchronized": name, "precision": str(value)}  # that speak for themselves
-    return own.get(name) or f"{name.replace('_', ' ')} {_short(value)}"
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else "default" if value is None else str(value).lower()
-
-
-def of_replicas(how: str) -> str:
-    """Name readings under other statistics of several replicas than the first one's, as a drill is named.
-
-    >>> of_replicas("merged")
-    'replicas merged'
-    """
-    return f"replicas {how}"
-
-
 def made_so(reading: Reading | Clue, way: tuple[int, int, int]) -> bool:
     """Tell whether a reading or clue was made in a way: (evaluation batch size, test and train probe).
 
@@ -335,24 +267,3 @@ def made_so(reading: Reading | Clue, way: tuple[int, int, int]) -> bool:
     size, test, train = way
     images = {"test_probe": test, "train_probe": train}.get(reading.split, reading.images)
     return (reading.eval_batch_size, reading.images) == (size, images)
-
-
-def named(error: Exception) -> str:
-    """Cut an error down to one line, behind its kind where it is none of bnlab's own."""
-    own = type(error).__module__.startswith("bnlab")
-    return first_line(error) if own else f"{type(error).__name__}: {first_line(error)}"
-
-
-def first_line(error: BaseException) -> str:
-    """Cut an error down to the line that a person reads."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def said(error: BaseException | str) -> str:
-    r"""Put an error on one line, whatever name of a file or layer it repeats.
-
-    >>> said(ValueError("no file a\nb"))
-    'no file a b'
-    """
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in str(error)).split())

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from bnlab import machine
 from bnlab.checkpoint import CheckpointError
+from bnlab.errors import said
 from bnlab.export import ExportError, exported
 from bnlab.kerasfile import KerasFileError, check_name, open_model, write_model
-from bnlab.records import said
 from bnlab.store import Folder
 from bnlab.text import StatisticsError, export_statistics, import_statistics
 

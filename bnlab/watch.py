@@ -14,8 +14,9 @@ from rich.console import Console
 from bnlab.delivery import Asked
 from bnlab.job import Job
 from bnlab.launch import seconds
+from bnlab.naming import label, variants
 from bnlab.progress import Progress
-from bnlab.records import Cell, Failure, label, variants
+from bnlab.records import Cell, Failure
 from bnlab.store import Folder, Status
 
 _LOOK_SECONDS = 0.5

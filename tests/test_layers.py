@@ -12,7 +12,7 @@ import bnlab
 ROOT = Path(bnlab.__file__).parent
 LAYERS = [
     {"science"},
-    {"settings", "records", "files", "stop", "tables"},
+    {"settings", "records", "naming", "errors", "files", "stop", "tables"},
     {"store", "data"},
     {"models", "checkpoint", "machine", "kerasfile", "text"},
     {"plan", "train", "measure", "track", "report"},
@@ -38,7 +38,13 @@ LAYERS = [
     },
 ]
 # Two nouns of the plan are what training and measuring are asked for.
-ALLOWED = {("measure", "plan"), ("settings", "records"), ("tables", "records")}
+ALLOWED = {
+    ("measure", "plan"),
+    ("settings", "errors"),
+    ("settings", "records"),
+    ("naming", "records"),
+    ("tables", "records"),
+}
 ONLY = {
     "mlflow": {"track"},
     "matplotlib": {"report"},

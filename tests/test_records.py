@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from bnlab.records import DETAILS, Failure, label, variants
+from bnlab.naming import label, variants
+from bnlab.records import DETAILS, Failure
 
 
 def test_trials_that_differ_in_what_is_told_anyway_need_no_more_words(trial):

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnlab.records import first_line, said
+from bnlab.errors import first_line, said
 
 if TYPE_CHECKING:
     from bnlab.doctor.diagnosis import Diagnosis

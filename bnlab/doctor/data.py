@@ -13,7 +13,7 @@ import numpy as np
 from bnlab.data import DATASETS, DataError, load, locate
 from bnlab.doctor.named import NamedError, call
 from bnlab.doctor.streams import drain, is_stream
-from bnlab.records import first_line
+from bnlab.errors import first_line
 
 Arrays: TypeAlias = Any  # an array, or a dict or tuple of arrays
 

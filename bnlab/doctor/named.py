@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bnlab.records import first_line
+from bnlab.errors import first_line
 
 
 class NamedError(Exception):

@@ -13,7 +13,7 @@ from bnlab.doctor.findings import Findings
 from bnlab.doctor.fitted import FITS
 from bnlab.doctor.miscopied import COPIES
 from bnlab.doctor.suspect import MOST, PLAIN, Suspect
-from bnlab.records import first_line
+from bnlab.errors import first_line
 
 NONE_OF_THESE = PLAIN
 """Odds of a cause that is not in the catalogue."""

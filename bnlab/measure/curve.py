@@ -18,8 +18,9 @@ from bnlab.measure.evaluate import Evaluator, Known, content
 from bnlab.measure.patient import Patient
 from bnlab.measure.splits import Split, probes, whole
 from bnlab.measure.trained import Trained
+from bnlab.naming import of_replicas
 from bnlab.plan import Wanted
-from bnlab.records import Reading, Trial, of_replicas
+from bnlab.records import Reading, Trial
 from bnlab.science.gap import METRICS, Difference, gap
 from bnlab.science.replicas import KEPT
 from bnlab.science.scores import Scores

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnlab.records import first_line, said
+from bnlab.errors import first_line, said
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bnlab.records import said
+from bnlab.errors import said
 
 
 class SettingsError(Exception):

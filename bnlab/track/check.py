@@ -11,7 +11,8 @@ from typing import TypeVar
 from mlflow.entities import Run
 from pydantic import ValidationError
 
-from bnlab.records import CLUES, Clue, Reading, Sweep, first_line
+from bnlab.errors import first_line
+from bnlab.records import CLUES, Clue, Reading, Sweep
 from bnlab.science.histogram import KINDS, Histogram, LayerHistogram
 from bnlab.track.connect import TrackingError
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from bnlab.records import first_line
+from bnlab.errors import first_line
 
 _REACH_SECONDS = 5.0
 # Cheap, and it needs the database behind a server.

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from bnlab.records import Cell, Clue, Failure, Reading, Trial, label, made_so
+from bnlab.naming import label
+from bnlab.records import Cell, Clue, Failure, Reading, Trial, made_so
 from bnlab.tables import clues_table, readings_table
 from bnlab.track.connect import Store
 

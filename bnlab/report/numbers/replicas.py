@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from bnlab.records import of_replicas
+from bnlab.naming import of_replicas
 from bnlab.report.numbers.rows import final, natural, tidy
 from bnlab.report.numbers.tables import POINT, gaps
 from bnlab.science.replicas import KEPT
