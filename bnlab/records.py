@@ -103,7 +103,8 @@ class Reading:
         time_ms: when it was measured, ms since 1970; kept, so that sending it again changes nothing.
         drill: how the model came to inference, where its checkpoint was not simply restored: a restore
             drill, a fault, or other statistics of several replicas than the first one's
-            (`naming.of_replicas`); gaps are then taken against phase true of the intact model, on the same pixels.
+            (`naming.of_replicas`); gaps are then taken against phase true of the intact model, on the same
+            pixels.
         constant_rmse: of the best constant predictor on the same images: what knowing nothing gets.
     """
 
