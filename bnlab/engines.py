@@ -25,6 +25,22 @@ _REACH_SECONDS, _ANSWER_SECONDS = 5.0, 12.0
 _LOCAL, _ADDRESS = "local", "hydra.launcher.ray.init.address="
 # Plugin -> the extra that brings it.
 _EXTRAS = {"hydra_submitit_launcher": "slurm", "hydra_ray_launcher": "ray"}
+# Keys of engines that are amounts -> the least that can be had; null is left to the engine.
+_LEAST: Mapping[str, float] = {
+    "ray.init.num_cpus": 1,
+    "ray.remote.num_cpus": 0,
+    "ray.remote.num_gpus": 0,
+    "ray.remote.memory": 1,
+    "ray.remote.max_retries": -1,
+    "timeout_min": 1,
+    "cpus_per_task": 1,
+    "gpus_per_node": 0,
+    "tasks_per_node": 1,
+    "mem_gb": 1,
+    "nodes": 1,
+    "array_parallelism": 1,
+    "max_num_timeout": 0,
+}
 # File systems in one machine's memory, or of one container.
 _ALONE = ("tmpfs", "ramfs", "overlay", "squashfs")
 # Where Ray writes the address of the cluster that it started last on this machine.
@@ -88,6 +104,7 @@ def check(engine: Engine, settings: Settings) -> None:
     extra = _EXTRAS.get(engine.plugin)
     if extra and find_spec(f"hydra_plugins.{engine.plugin}") is None:
         raise SettingsError(f"{name} is not installed; pip install 'bnlab[{extra}]'")
+    _check_amounts(engine)
     if engine.slurm and shutil.which("sbatch") is None:
         raise SettingsError(
             f"{name} needs Slurm's sbatch, and none is on the PATH; run it where jobs are submitted, or take "
@@ -99,6 +116,18 @@ def check(engine: Engine, settings: Settings) -> None:
         _check_shared(name, settings)
     if engine.address is not None:
         _join(engine.address)
+
+
+def _check_amounts(engine: Engine) -> None:
+    """Refuse resources that no engine has; each would say so after its start, and in its own way."""
+    for key, least in _LEAST.items():
+        value: Any = engine.config if engine.plugin else None
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+            raise SettingsError(f"hydra.launcher.{key} must be a number, {least:g} at least, got {value}")
 
 
 def _check_shared(name: str, settings: Settings) -> None:

@@ -54,6 +54,23 @@ def test_a_ready_made_launcher_has_every_key_of_its_plugin(name):
     assert set(own) == set(OmegaConf.structured(plugin))
 
 
+@pytest.mark.parametrize(
+    ("launcher", "key", "value", "least"),
+    [
+        (RAY, "ray.remote.num_cpus", "-3", 0),
+        (RAY, "ray.init.num_cpus", "two", 1),
+        (RAY, "ray.init.num_cpus", "0", 1),
+        (RAY, "ray.remote.memory", "true", 1),
+        ("hydra/launcher=submitit_local", "cpus_per_task", "0", 1),
+        ("hydra/launcher=submitit_local", "timeout_min", "-1", 1),
+    ],
+)
+def test_resources_that_no_engine_has(refused, launcher, key, value, least):
+    got = {"true": "True"}.get(value, value)
+    said = refused(launcher, f"hydra.launcher.{key}={value}")
+    assert said == f"hydra.launcher.{key} must be a number, {least} at least, got {got}"
+
+
 def test_hydras_own_launchers_need_nothing():
     for choice in ("basic", "joblib"):
         command = compose(["-m", f"hydra/launcher={choice}", "seed=0,1"])
