@@ -177,9 +177,10 @@ def _configs(
     composed: dict[tuple[str, ...], DictConfig] = {}
     for texts in batch:
         overrides = [parse(text) for text in texts]
-        # In any other case values and options might depend on their order.
-        simple = all(own.type == OverrideType.CHANGE for own in overrides)
-        values = [own for own in overrides if simple and _is_value(loader, own)]
+        values = [own for own in overrides if _is_value(loader, own)]
+        # Files are chosen before any value is set; values that are added or removed may depend on their order.
+        if any(own.type != OverrideType.CHANGE for own in values):
+            values = []
         options = tuple(text for text, own in zip(texts, overrides, strict=True) if own not in values)
         if options not in composed:
             composed[options] = _own(loader.load_sweep_config(config, list(options)))
