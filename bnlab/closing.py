@@ -122,7 +122,7 @@ def _show_clues(console: Console, readings: pd.DataFrame, own: pd.DataFrame) -> 
 def _table(columns: Mapping[str, int]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, width in columns.items():
-        table.add_column(name, justify="left" if width == 4 else "right", min_width=width)
+        table.add_column(name, justify="left" if width == 4 else "right", min_width=width, overflow="fold")
     return table
 
 

@@ -178,7 +178,7 @@ def _configs(
     for texts in batch:
         overrides = [parse(text) for text in texts]
         values = [own for own in overrides if _is_value(loader, own)]
-        # Files are chosen before any value is set; values that are added or removed may depend on their order.
+        # Files are chosen before any value is set; values that are added or removed may need their order.
         if any(own.type != OverrideType.CHANGE for own in values):
             values = []
         options = tuple(text for text, own in zip(texts, overrides, strict=True) if own not in values)
@@ -220,6 +220,8 @@ def _explained(message: str) -> str:
 def _unknown(key: str) -> str:
     """Say what is wrong with a key: no such setting, or one of another normalizer."""
     group, _, option = key.partition(".")
+    if group == "hydra":
+        return f"{key} is not a key of the chosen file; configs/hydra/launcher/ has those of each launcher"
     if group != "norm":
         return f"{key} is not a setting; {nearest(key, _keys())}"
     if having := owners(option):

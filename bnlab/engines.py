@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bnlab import machine
 from bnlab.errors import said
 from bnlab.settings import Settings, SettingsError
 
@@ -105,6 +106,7 @@ def check(engine: Engine, settings: Settings) -> None:
     if extra and find_spec(f"hydra_plugins.{engine.plugin}") is None:
         raise SettingsError(f"{name} is not installed; pip install 'bnlab[{extra}]'")
     _check_amounts(engine)
+    _check_room(engine)
     if engine.slurm and shutil.which("sbatch") is None:
         raise SettingsError(
             f"{name} needs Slurm's sbatch, and none is on the PATH; run it where jobs are submitted, or take "
@@ -128,6 +130,25 @@ def _check_amounts(engine: Engine) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
             raise SettingsError(f"hydra.launcher.{key} must be a number, {least:g} at least, got {value}")
+
+
+def _check_room(engine: Engine) -> None:
+    """Refuse a trial that asks for more than a cluster of this machine has: Ray waits without a word."""
+    if engine.plugin != "hydra_ray_launcher" or engine.address is not None:
+        return
+    ray: Any = (engine.config or {}).get("ray") or {}
+    asked, given = ray.get("remote") or {}, ray.get("init") or {}
+    cores = given.get("num_cpus") or machine.cores()
+    if (wanted := asked.get("num_cpus") or 0) > cores:
+        raise SettingsError(
+            f"hydra.launcher.ray.remote.num_cpus must not exceed the {cores:g} cores of a cluster on this "
+            f"machine, got {wanted:g}; lower it (by default it is train.threads), or give ray.init.num_cpus"
+        )
+    if (wanted := asked.get("num_gpus") or 0) > (found := machine.gpus()):
+        raise SettingsError(
+            f"hydra.launcher.ray.remote.num_gpus must not exceed the {found} GPUs of this machine, got "
+            f"{wanted:g}"
+        )
 
 
 def _check_shared(name: str, settings: Settings) -> None:

@@ -94,7 +94,7 @@ def resolve(name: str) -> str:
     """
     if name == "cpu":
         return "cpu"
-    if _gpus():
+    if gpus():
         return "gpu"
     if name == "gpu":
         raise SettingsError(
@@ -114,7 +114,7 @@ def check_replicas(device: str, replicas: int) -> None:
     Raises:
         SettingsError: there are too few.
     """
-    most = CPU_DEVICES if device == "cpu" else _gpus()
+    most = CPU_DEVICES if device == "cpu" else gpus()
     if replicas > most:
         what = "logical devices of the CPU" if device == "cpu" else f"GPU{'s' if most > 1 else ''} found here"
         raise SettingsError(f"device.replicas must not exceed the {most} {what}, got {replicas}")
@@ -182,12 +182,16 @@ def environment() -> dict[str, str]:
     return packages | {"cpu": _cpu(), "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default")}
 
 
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine() -> dict[str, str]:
     """Describe this machine for a person."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     system = f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}"
-    return {"processor": _cpu(), "cores": str(cores), "memory": f"{memory:.0f} GiB", "system": system}
+    return {"processor": _cpu(), "cores": str(cores()), "memory": f"{memory:.0f} GiB", "system": system}
 
 
 def _cpu() -> str:
@@ -199,7 +203,7 @@ def _cpu() -> str:
 
 
 @lru_cache
-def _gpus() -> int:
+def gpus() -> int:
     """Count GPUs in a process of its own, so that this one stays small; none without NVIDIA's driver."""
     if not (Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi")):
         return 0

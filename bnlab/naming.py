@@ -32,8 +32,9 @@ def variants(trials: Mapping[str, Trial]) -> dict[str, str]:
 
 
 _TOLD = ("task", "norm", "batch_size", "seed")
-# Said also where all trials agree: without it a batch size would be taken for that of the statistics.
-_ALWAYS = ("replicas", "synchronized")
+# Said also where all trials agree, but on the usual: without it a batch size would be taken for that of the
+# statistics, and half precision for none.
+_ALWAYS = {"replicas": 1, "synchronized": False, "precision": "float32"}
 
 # Said of those trials only that differ from the usual.
 _USUAL = {
@@ -47,7 +48,7 @@ _USUAL = {
 
 def _tells(name: str, trials: Iterable[Mapping[str, object]]) -> bool:
     values = {own.get(name) for own in trials}
-    return len(values) > 1 or (name in _ALWAYS and any((name, value) not in _USUAL for value in values))
+    return len(values) > 1 or (name in _ALWAYS and values != {_ALWAYS[name]})
 
 
 def _said(settings: Mapping[str, object], names: Iterable[str]) -> str:

@@ -71,6 +71,30 @@ def test_resources_that_no_engine_has(refused, launcher, key, value, least):
     assert said == f"hydra.launcher.{key} must be a number, {least} at least, got {got}"
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            "ray.remote.num_cpus=5",
+            "num_cpus must not exceed the 4 cores of a cluster on this machine, got 5; ",
+        ),
+        ("ray.remote.num_gpus=2", "num_gpus must not exceed the 1 GPUs of this machine, got 2"),
+    ],
+)
+def test_more_than_a_cluster_of_this_machine_has(refused, monkeypatch, asked, said):
+    monkeypatch.setattr("bnlab.machine.cores", lambda: 4)
+    monkeypatch.setattr("bnlab.machine.gpus", lambda: 1)
+    assert refused(RAY, f"hydra.launcher.{asked}").startswith(f"hydra.launcher.ray.remote.{said}")
+
+
+def test_a_cluster_of_as_many_cores_as_it_is_given(monkeypatch, tmp_path):
+    monkeypatch.setattr(engines, "find_spec", lambda name: object())
+    monkeypatch.setattr("bnlab.machine.cores", lambda: 4)
+    given = ["hydra.launcher.ray.init.num_cpus=8", "hydra.launcher.ray.remote.num_cpus=5"]
+    command = compose(["-m", "seed=0,1", f"store={tmp_path}", RAY, *given])
+    engines.check(command.engine, command.settings[0])
+
+
 def test_hydras_own_launchers_need_nothing():
     for choice in ("basic", "joblib"):
         command = compose(["-m", f"hydra/launcher={choice}", "seed=0,1"])
@@ -123,7 +147,7 @@ def test_the_device_is_named_where_several_hosts_train(refused, sbatch):
 
 
 def test_another_hosts_gpu_need_not_be_here(sbatch, monkeypatch, tmp_path):
-    monkeypatch.setattr("bnlab.machine._gpus", lambda: 0)
+    monkeypatch.setattr("bnlab.machine.gpus", lambda: 0)
     settings = compose(["-m", "seed=0,1", f"store={tmp_path}", "device=gpu"]).settings
     jobs = sweep.prepared(settings, elsewhere=True)
     assert {job.trial.device for job in jobs} == {"gpu"}

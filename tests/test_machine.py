@@ -19,7 +19,7 @@ def test_a_cpu_is_divided_into_sixteen():
 
 @pytest.mark.parametrize(("found", "said"), [(1, "the 1 GPU found here"), (2, "the 2 GPUs found here")])
 def test_no_more_replicas_than_gpus(monkeypatch, found, said):
-    monkeypatch.setattr(machine, "_gpus", lambda: found)
+    monkeypatch.setattr(machine, "gpus", lambda: found)
     machine.check_replicas("gpu", found)
     with pytest.raises(SettingsError, match=rf"^device\.replicas must not exceed {said}, got {found + 1}$"):
         machine.check_replicas("gpu", found + 1)

@@ -19,7 +19,7 @@ from bnlab.doctor.fitting import fits
 from bnlab.doctor.mending import best_of, tried
 from bnlab.doctor.parts import attributed, parts
 from bnlab.doctor.subject import Layers, Structure, Subject, length, take
-from bnlab.doctor.summary import advised, remarks, summarized, too_few
+from bnlab.doctor.summary import advised, remarks, summarized, too_few, untouched
 from bnlab.doctor.suspect import Suspect
 from bnlab.doctor.suspects import epsilon_of, ranked, suspects
 from bnlab.doctor.verdict import complaints
@@ -147,7 +147,7 @@ def _examined(chart: Chart) -> Examination:
     found = examine_signs(chart)
     named, missed = suspects(chart, found)
     wrong = complaints(chart, found, named)
-    notes = (*missed, *remarks(chart, found))
+    notes = (*missed, *remarks(chart, found), *(() if wrong else untouched(chart, found)))
     if not wrong:
         few = len(chart.train) < _TELLING
         verdict, said = (
@@ -155,7 +155,7 @@ def _examined(chart: Chart) -> Examination:
         )
         return Examination(_diagnosis(chart, found, named, verdict=verdict, summary=said, notes=notes))
     causes, unexplained = ranked(named)
-    outcomes = list(tried(chart, epsilon_of(named)))
+    outcomes = [] if found.broken else list(tried(chart, epsilon_of(named)))
     remedies = sorted((own for own, _ in outcomes), key=lambda own: (own.split != "train", own.gap))
     mendings = {own.name: statistics for own, statistics in outcomes}
     best = best_of(chart, remedies, mendings)

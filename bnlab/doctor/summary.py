@@ -16,6 +16,9 @@ _CANCELLED = 0.01
 
 def summarized(chart: Chart, causes: Sequence[Cause]) -> Iterator[str]:
     """Say what was found, the answer first."""
+    if causes and causes[0].name == "weights_not_finite":
+        yield f"{causes[0].evidence[0]}."
+        return
     split = chart.splits[-1]
     moving, batch = chart.under(split, chart.moving), chart.with_batch(split)
     labelled = chart.scorer(split).labelled
@@ -40,6 +43,8 @@ def too_few(chart: Chart) -> Iterator[str]:
 
 def remarks(chart: Chart, found: Findings) -> Iterator[str]:
     """Say what a user should know though it makes no model sick."""
+    if found.broken:  # what follows compares outputs
+        return
     if not found.leaks and bare_leaks(chart):
         yield (
             "model(x) without training=False acts as in training, and may change moving statistics: Keras "
@@ -51,8 +56,6 @@ def remarks(chart: Chart, found: Findings) -> Iterator[str]:
             "data, or the labels are all one, or not in the order of the inputs"
         )
     yield from _cancelling(chart)
-    if found.broken:  # what follows compares outputs
-        return
     if chart.scorer(chart.train).labelled and found.distance > 2 * found.one_batch and not found.at_start:
         gain = harm(chart.under(chart.train, chart.population), chart.under(chart.train, chart.moving))
         if gain.matters:
@@ -60,6 +63,16 @@ def remarks(chart: Chart, found: Findings) -> Iterator[str]:
                 f"{gain.metric} is better by {gain.value:.3g} with moving statistics than with the data's: "
                 "weights that were trained with moving statistics, or on other data, expect them"
             )
+
+
+def untouched(chart: Chart, found: Findings) -> Iterator[str]:
+    """Statistics of before the first step may be near enough to the data's to do no harm."""
+    steps = chart.facts.get("iterations")
+    if found.at_start and steps:
+        yield (
+            f"{len(found.at_start)} of {len(chart.subject.layers)} layers hold mean 0 and variance 1, "
+            f"exactly, after {steps:,} steps: their statistics were never updated, or were lost"
+        )
 
 
 def _cancelling(chart: Chart) -> Iterator[str]:

@@ -60,13 +60,12 @@ def test_the_answers_and_what_to_choose(rows):
         "the first one's.",
         "To choose: norm.synchronized=true where a replica has 32 images (RMSE with phase false: 0.1000 "
         "synchronized, 0.1300 apart, at decay 0.9); keep the mean of the replicas' statistics at decay 0.9.",
-        "Keras's own synchronized layers might be off by 1e-5 of a variance here.",
     ]
 
 
 def test_variances_that_would_cancel_are_warned_of(rows):
     said = sentences(shared(rows, tidied(clues_of(rows, 0.2), tidy(rows))))[-1]
-    assert said.endswith("might be off by 2e-1 of a variance here; bring what the layers see nearer to 0.")
+    assert said.endswith("might be off by 20% of a variance here; bring what the layers see nearer to 0.")
 
 
 def test_what_does_not_show_is_no_reason_to_choose(rows):
@@ -101,3 +100,8 @@ def test_without_replicas_there_is_no_such_page(made, swept):
     rows = made(norms=("batch",))
     own = pdf.document(swept(rows), rows)["replicas"]
     assert (own["said"], own["table"]["rows"]) == ([], [])
+
+
+def test_a_control_shares_no_statistics(made):
+    rows = made(tasks=(ONE, APART), norms=("group",), sizes=(128,), decays=(0.9,))
+    assert shared(rows, tidied(clued.table(), tidy(rows))).empty

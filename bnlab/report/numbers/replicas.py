@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bnlab.naming import of_replicas
-from bnlab.report.numbers.rows import final, natural, tidy
+from bnlab.report.numbers.rows import CONTROLS, final, natural, tidy
 from bnlab.report.numbers.tables import POINT, gaps
 from bnlab.science.replicas import KEPT
 
@@ -20,7 +20,8 @@ _SHARED = re.compile(r"(?:, )?(?P<replicas>\d+) replicas x (?P<each>\d+)(?P<toge
 def shared(readings: pd.DataFrame, clues: pd.DataFrame) -> pd.DataFrame:
     """One row per task, norm, batch size, decay and way to share a batch, the most replicas last.
 
-    Tasks with trials on several devices only; those on one device stand beside them.
+    Tasks with trials on several devices only; those on one device stand beside them. Normalizations without
+    moving statistics share nothing, and have no rows.
 
     Args:
         readings: stored rows.
@@ -34,6 +35,7 @@ def shared(readings: pd.DataFrame, clues: pd.DataFrame) -> pd.DataFrame:
 
     """
     table = _parted(gaps(readings))
+    table = table[~table["norm"].isin(CONTROLS)]
     table = table[table["alike"].isin(table.loc[table["replicas"] > 1, "alike"])]
     table = table.join(_otherwise(readings), on=POINT).join(_signs(clues), on=POINT)
     order = ["alike", "norm", "batch_size", "synchronized", "replicas", "decay"]

@@ -95,12 +95,14 @@ def _keep(apart: pd.DataFrame) -> str:
 
 
 def _cancelling(own: pd.DataFrame) -> str:
-    """Variances that Keras's own synchronized layers would lose here."""
+    """Variances that Keras's own synchronized layers would lose here, if that would be seen."""
     off = own["cancelled"].max()
-    if np.isnan(off):
+    if not off > LOST:
         return ""
-    warned = "; bring what the layers see nearer to 0" if off > LOST else ""
-    return f"Keras's own synchronized layers might be off by {power(off)} of a variance here{warned}."
+    return (
+        f"Keras's own synchronized layers might be off by {off:.0%} of a variance here; bring what the "
+        "layers see nearer to 0."
+    )
 
 
 def _other(table: pd.DataFrame) -> str:
