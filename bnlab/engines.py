@@ -146,8 +146,8 @@ def _check_room(engine: Engine) -> None:
         )
     if (wanted := asked.get("num_gpus") or 0) > (found := machine.gpus()):
         raise SettingsError(
-            f"hydra.launcher.ray.remote.num_gpus must not exceed the {found} GPUs of this machine, got "
-            f"{wanted:g}"
+            "hydra.launcher.ray.remote.num_gpus must not exceed the GPUs of this machine, of which there are "
+            f"{found}, got {wanted:g}"
         )
 
 

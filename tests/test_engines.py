@@ -78,7 +78,10 @@ def test_resources_that_no_engine_has(refused, launcher, key, value, least):
             "ray.remote.num_cpus=5",
             "num_cpus must not exceed the 4 cores of a cluster on this machine, got 5; ",
         ),
-        ("ray.remote.num_gpus=2", "num_gpus must not exceed the 1 GPUs of this machine, got 2"),
+        (
+            "ray.remote.num_gpus=2",
+            "num_gpus must not exceed the GPUs of this machine, of which there are 1, got 2",
+        ),
     ],
 )
 def test_more_than_a_cluster_of_this_machine_has(refused, monkeypatch, asked, said):

@@ -63,3 +63,10 @@ def test_replicas_are_always_told(trial):
         "b": "4 replicas x 2, synchronized",
         "c": "",
     }
+
+
+def test_half_precision_is_told_of_a_lone_trial_and_float32_beside_it(trial):
+    half = replace(trial, precision="mixed_float16")
+    assert variants({"a": trial}) == {"a": ""}
+    assert variants({"a": half}) == {"a": "mixed_float16"}
+    assert variants({"a": half, "b": trial}) == {"a": "mixed_float16", "b": "float32"}

@@ -164,6 +164,10 @@ def test_a_value_out_of_range_is_refused_in_one_line(overrides, message):
     ("overrides", "message"),
     [
         (["batch_sze=3"], "batch_sze is not a setting; did you mean 'batch_size'?"),
+        (
+            ["hydra/launcher=joblib", "hydra.launcher.nosuch=3"],
+            "hydra.launcher.nosuch is not a key of the chosen file; configs/hydra/launcher/ has those of",
+        ),
         (["train.epoch=3"], "train.epoch is not a setting; did you mean 'train.epochs'?"),
         (["norm=goup"], "norm=goup is not an option; did you mean 'group'?"),
         (["+experiment=phase_swep"], "experiment=phase_swep is not an option; did you mean 'phase_sweep'?"),

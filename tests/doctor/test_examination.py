@@ -342,3 +342,25 @@ def test_synchronized_variances_that_are_rounding_are_told_of(synchronized, offs
     said = float(told[0].split("may be off by ")[1].split("%")[0]) / 100
     # Variances of the half that statistics are estimated from, 128 samples: known to root(2 / 128).
     assert said == pytest.approx(off, rel=3 / 8)
+
+
+@pytest.mark.parametrize(("steps", "told"), [(51, True), (0, False)])
+def test_statistics_that_were_never_updated_and_do_no_harm_are_told_of(steps, told):
+    norm = keras.layers.BatchNormalization(name="norm")
+    model = keras.Sequential([keras.Input((6,)), norm, keras.layers.Dense(3)])
+    x = np.random.default_rng(0).normal(size=(512, 6)).astype(np.float32)
+    own = examined(model, Data(x), batch_size=32, facts={"iterations": steps}).diagnosis
+    said = "1 of 1 layers hold mean 0 and variance 1, exactly, after 51 steps: their statistics were never up"
+    assert own.verdict == "healthy"
+    assert any(note.startswith(said) for note in own.notes) == told
+
+
+def test_weights_that_are_not_numbers_make_the_headline_and_no_remedy(known):
+    model, data, _ = known
+    gamma = model.get_layer("one").gamma
+    kept = np.array(gamma)
+    gamma.assign(np.full(len(kept), np.nan))
+    own = examined(model, data, batch_size=32, samples=256).diagnosis
+    gamma.assign(kept)
+    assert own.summary == (f"1 of {len(model.weights)} weights are NaN or infinite: {gamma.path}.",)
+    assert (own.remedies, [note for note in own.notes if "in no phase" in note]) == ((), [])
