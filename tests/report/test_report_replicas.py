@@ -58,8 +58,9 @@ def test_the_answers_and_what_to_choose(rows):
         "mnist, batch size 128, decay 0.9: the mean of the statistics of 4 replicas, which lie 4e-4 squared "
         "deviations from their merge, gives RMSE 0.1190 with phase false, -0.0110 ± 0.0010 from "
         "the first one's.",
-        "To choose: norm.synchronized=true where a replica has 32 images (RMSE with phase false: 0.1000 "
-        "synchronized, 0.1300 apart, at decay 0.9); keep the mean of the replicas' statistics at decay 0.9.",
+        "To choose: norm.synchronized=true, or more images for each replica, where it has 32 (RMSE with "
+        "phase false: 0.1000 synchronized, 0.1300 apart, at decay 0.9); keep the mean of the replicas' "
+        "statistics at decay 0.9.",
     ]
 
 
@@ -73,6 +74,21 @@ def test_what_does_not_show_is_no_reason_to_choose(rows):
     rows.loc[other, "rmse"] = FALSE[APART] - 2e-5 - 1e-6 * rows.loc[other, "seed"]
     said = sentences(shared(rows, tidied(clued.table(), tidy(rows))))
     assert said[-1].endswith("; keep any replica's statistics, for the difference does not show.")
+
+
+def test_seeds_are_paired(rows):
+    # Seed 1 is .03 worse both ways: the difference between the ways is as sure as before.
+    own = (rows["seed"] == 1) & ~rows["phase"] & (rows["drill"] == "") & (rows["task"] != ONE)
+    rows.loc[own, "rmse"] += 0.03
+    apart = shared(rows, tidied(clued.table(), tidy(rows))).loc[1]
+    assert (apart["lost"], apart["lost_se"]) == pytest.approx((0.03, 0.0))
+
+
+def test_what_does_worse_is_not_kept(rows):
+    other = rows["drill"] == "replicas mean"
+    rows.loc[other, "rmse"] = FALSE[APART] + 0.01 + 1e-3 * rows.loc[other, "seed"]
+    said = sentences(shared(rows, tidied(clued.table(), tidy(rows))))
+    assert said[-1].endswith("; keep the first replica's statistics at decay 0.9.")
 
 
 def test_one_seed_chooses_nothing(made, drilled):

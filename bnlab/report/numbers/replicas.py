@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bnlab.naming import of_replicas
-from bnlab.report.numbers.rows import CONTROLS, final, natural, tidy
+from bnlab.report.numbers.rows import CONTROLS, final, natural, ordinary, tidy
 from bnlab.report.numbers.tables import POINT, gaps
 from bnlab.science.replicas import KEPT
 
@@ -31,13 +31,15 @@ def shared(readings: pd.DataFrame, clues: pd.DataFrame) -> pd.DataFrame:
         Columns of `gaps`, and `alike` (the task without its replicas), `replicas`, `each` (images per
         replica), `synchronized`; RMSE with phase false under each of `OTHERS`, its change from the first
         replica's and the standard error over the seeds (NaN for one seed): `mean`, `mean_change`,
-        `mean_se`, ...; and the signs `replicas_apart` and `cancelled`. What was not measured is NaN.
+        `mean_se`, ...; `lost` and `lost_se`: the same of RMSE with phase false, apart less synchronized; and
+        the signs `replicas_apart` and `cancelled`. What was not measured is NaN.
 
     """
     table = _parted(gaps(readings))
     table = table[~table["norm"].isin(CONTROLS)]
     table = table[table["alike"].isin(table.loc[table["replicas"] > 1, "alike"])]
-    table = table.join(_otherwise(readings), on=POINT).join(_signs(clues), on=POINT)
+    table = table.join(_otherwise(readings), on=POINT).join(_lost(readings), on=POINT)
+    table = table.join(_signs(clues), on=POINT)
     order = ["alike", "norm", "batch_size", "synchronized", "replicas", "decay"]
     return table.sort_values(order, key=natural, ignore_index=True)
 
@@ -72,6 +74,17 @@ def _changed(rows: pd.DataFrame, how: str) -> pd.DataFrame:
     return pd.DataFrame(
         {how: grouped["rmse"].mean(), f"{how}_change": grouped["change"].mean(), f"{how}_se": error}
     )
+
+
+def _lost(readings: pd.DataFrame) -> pd.DataFrame:
+    """What replicas apart lose to synchronized ones with phase false, seed by seed."""
+    rows = _parted(final(ordinary(readings)))
+    rows = rows[~rows["phase"]]
+    keys = ["alike", "norm", "batch_size", "replicas", "decay", "seed"]
+    together = rows[rows["synchronized"]].set_index(keys)["rmse"].rename("together")
+    apart = rows[~rows["synchronized"] & (rows["replicas"] > 1)].join(together, on=keys)
+    grouped = apart.assign(lost=apart["rmse"] - apart["together"]).groupby(POINT)["lost"]
+    return pd.DataFrame({"lost": grouped.mean(), "lost_se": grouped.std() / np.sqrt(grouped.count())})
 
 
 def _signs(clues: pd.DataFrame) -> pd.DataFrame:

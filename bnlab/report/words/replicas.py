@@ -22,7 +22,7 @@ def sentences(table: pd.DataFrame) -> list[str]:
     said = []
     for _, own in table.groupby(PLACE, sort=False):
         apart = own[(own["replicas"] > 1) & ~own["synchronized"]]
-        said += [_sharing(own, apart), _keeping(apart), _choice(own, apart), _cancelling(own)]
+        said += [_sharing(own, apart), _keeping(apart), _choice(apart), _cancelling(own)]
     return [sentence for sentence in said if sentence]
 
 
@@ -58,26 +58,25 @@ def _keeping(apart: pd.DataFrame) -> str:
     )
 
 
-def _choice(own: pd.DataFrame, apart: pd.DataFrame) -> str:
+def _choice(apart: pd.DataFrame) -> str:
     """What the numbers speak for: what shows, and is beyond two standard errors over the seeds."""
-    found = [part for part in (_synchronize(own, apart), _keep(apart)) if part]
+    found = [part for part in (_synchronize(apart), _keep(apart)) if part]
     return f"To choose: {'; '.join(found)}." if found else ""
 
 
-def _synchronize(own: pd.DataFrame, apart: pd.DataFrame) -> str:
+def _synchronize(apart: pd.DataFrame) -> str:
     """Compare phase false, synchronized and apart, where they differ most."""
-    pairs = apart.merge(own[own["synchronized"]], on=["replicas", "decay"], suffixes=("", "_together"))
-    lost = pairs["rmse_false"] - pairs["rmse_false_together"]
-    spread = np.hypot(pairs["rmse_gap_sd"], pairs["rmse_gap_sd_together"]) / np.sqrt(pairs["seeds"])
-    counts = lost.abs() > (2 * spread).clip(lower=VISIBLE)
-    if not counts.any():
+    counts = apart["lost"].abs() > (2 * apart["lost_se"]).clip(lower=VISIBLE)
+    if apart["lost_se"].isna().all() or not counts.any():
         return ""
-    worst = pairs.loc[lost[counts].abs().idxmax()]
-    better = "true" if worst["rmse_false_together"] < worst["rmse_false"] else "false"
+    worst = apart.loc[apart.loc[counts, "lost"].abs().idxmax()]
+    ways = {
+        True: "norm.synchronized=true, or more images for each replica,",
+        False: "norm.synchronized=false",
+    }
     return (
-        f"norm.synchronized={better} where a replica has {worst['each']} images (RMSE with phase false: "
-        f"{number(worst['rmse_false_together'])} synchronized, {number(worst['rmse_false'])} apart, at decay "
-        f"{decay_name(worst['decay'])})"
+        f"{ways[bool(worst['lost'] > 0)]} where it has {worst['each']} (RMSE with phase false: {number(worst['rmse_false'] - worst['lost'])} "
+        f"synchronized, {number(worst['rmse_false'])} apart, at decay {decay_name(worst['decay'])})"
     )
 
 
@@ -87,11 +86,16 @@ def _keep(apart: pd.DataFrame) -> str:
     change, error = apart[f"{how}_change"], apart[f"{how}_se"]
     if error.isna().all():
         return ""
-    counts = change < -(2 * error).clip(lower=VISIBLE)
-    if not counts.any():
-        return "keep any replica's statistics, for the difference does not show"
-    decays = ", ".join(map(decay_name, sorted(set(apart.loc[counts, "decay"]))))
-    return f"keep the {how} of the replicas' statistics at decay {decays}"
+    counts = change.abs() > (2 * error).clip(lower=VISIBLE)
+    said = [
+        f"keep {what} at decay {', '.join(map(decay_name, sorted(set(apart.loc[rows, 'decay']))))}"
+        for what, rows in {
+            f"the {how} of the replicas' statistics": counts & (change < 0),
+            "the first replica's statistics": counts & (change > 0),
+        }.items()
+        if rows.any()
+    ]
+    return "; ".join(said) or "keep any replica's statistics, for the difference does not show"
 
 
 def _cancelling(own: pd.DataFrame) -> str:
