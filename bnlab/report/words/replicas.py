@@ -70,13 +70,11 @@ def _synchronize(apart: pd.DataFrame) -> str:
     if apart["lost_se"].isna().all() or not counts.any():
         return ""
     worst = apart.loc[apart.loc[counts, "lost"].abs().idxmax()]
-    ways = {
-        True: "norm.synchronized=true, or more images for each replica,",
-        False: "norm.synchronized=false",
-    }
+    better = "true, or more images for each replica," if worst["lost"] > 0 else "false"
+    one, other = number(worst["rmse_false"] - worst["lost"]), number(worst["rmse_false"])
     return (
-        f"{ways[bool(worst['lost'] > 0)]} where it has {worst['each']} (RMSE with phase false: {number(worst['rmse_false'] - worst['lost'])} "
-        f"synchronized, {number(worst['rmse_false'])} apart, at decay {decay_name(worst['decay'])})"
+        f"norm.synchronized={better} where it has {worst['each']} (RMSE with phase false: {one} "
+        f"synchronized, {other} apart, at decay {decay_name(worst['decay'])})"
     )
 
 
