@@ -91,10 +91,14 @@ def test_a_gap_within_the_error_of_the_batches_is_none():
     assert complaints_of(scores(10.0, 3.0), scores(9.0), scores(10.0, 3.0)) == []
 
 
-@pytest.mark.parametrize(("moving", "suspected"), [(2.0, True), (1.0, False)])
-def test_small_batches_are_suspected_where_both_fixed_statistics_do_worse(monkeypatch, moving, suspected):
+@pytest.mark.parametrize(
+    ("moving", "population", "suspected"), [(2.0, 2.0, True), (1.0, 2.0, False), (2.0, 1.0, False)]
+)
+def test_small_batches_are_suspected_where_both_fixed_statistics_do_worse(
+    monkeypatch, moving, population, suspected
+):
     monkeypatch.setattr("bnlab.doctor.fitted.has_learned", lambda chart: True)
-    chart = Chart({"moving": scores(moving), "population": scores(2.0), "few": scores(1.0)}, 0.1)
+    chart = Chart({"moving": scores(moving), "population": scores(population), "few": scores(1.0)}, 0.1)
     names = [own.name for own in small_batches(chart, found(one_batch=0.011))]
     assert names == (["tiny_batch", "tiny_batch"] if suspected else [])
 
