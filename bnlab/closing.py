@@ -97,16 +97,16 @@ def show_answers(
         console.print(f"{place}: after {row.steps} steps the average still holds {held}", highlight=False)
     for sentence in symptoms.shown(readings).sentences:
         console.print(f"drills: {sentence}", highlight=False)
-    table = tidied(clues, every)
-    for sentence in replica_words.sentences(replicas.shared(sound(every, sweep.faults), table)):
+    known = tidied(clues, every)
+    for sentence in replica_words.sentences(replicas.shared(sound(every, sweep.faults), known)):
         console.print(f"replicas: {sentence}", highlight=False)
-    _show_faults(console, sweep.faults, every, clues)
-    _show_clues(console, readings, plain(tidied(clues, readings), sweep.faults))
+    _show_faults(console, sweep.faults, every, known)
+    _show_clues(console, readings, plain(known, sweep.faults))
 
 
 def _show_faults(console: Console, known: Iterable[Fault], every: pd.DataFrame, clues: pd.DataFrame) -> None:
     """Print what each fault does to each task, where it does most; the largest gaps first."""
-    found = faults.exhibits(known, every, tidied(clues, every))
+    found = faults.exhibits(known, every, clues)
     for line in fault_words.lines(found)[:_SHOWN]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -144,7 +144,7 @@ def _check_room(engine: Engine) -> None:
             f"hydra.launcher.ray.remote.num_cpus must not exceed the {cores:g} cores of a cluster on this "
             f"machine, got {wanted:g}; lower it (by default it is train.threads), or give ray.init.num_cpus"
         )
-    if (wanted := asked.get("num_gpus") or 0) > (found := machine.gpus()):
+    if (wanted := asked.get("num_gpus") or 0) and wanted > (found := machine.gpus()):
         raise SettingsError(
             "hydra.launcher.ray.remote.num_gpus must not exceed the GPUs of this machine, of which there are "
             f"{found}, got {wanted:g}"

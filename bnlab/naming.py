@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from bnlab.records import Failure, Trial
@@ -61,6 +62,10 @@ def _phrase(name: str, value: object, settings: Mapping[str, object]) -> str:
         return f"{value} replicas x {int(str(settings['batch_size'])) // value}"
     own = {"synchronized": name, "precision": str(value)}  # that speak for themselves
     return own.get(name) or f"{name.replace('_', ' ')} {_short(value)}"
+
+
+SHARED = re.compile(r"(?:, )?(?P<replicas>\d+) replicas x (?P<each>\d+)(?P<together>, synchronized)?")
+"""Reads out of a trial's name how it shares a batch, as `variants` has written it."""
 
 
 def _short(value: object) -> str:

@@ -18,8 +18,8 @@ class Complaint(NamedTuple):
     """Something that is wrong with a model.
 
     Attributes:
-        what: `statistics`, `gap` (that no population explains), `inference`, `batches`, `unfit` (weights that
-            do better with the start), or a suspect that harms by itself.
+        what: `weights` (that are no numbers), `statistics`, `gap` (that no population explains), `inference`,
+            `batches`, `unfit` (weights that do better with the start), or a suspect that harms by itself.
         split: where it is seen, or empty.
         harm: what it does; None where it is wrong whatever it does.
     """
@@ -39,7 +39,9 @@ def complaints(chart: Chart, found: Findings, named: Sequence[Suspect]) -> list[
 
 
 def _facts(chart: Chart, found: Findings) -> Iterator[Complaint]:
-    if found.broken or found.not_finite or found.negative or found.vanished:
+    if found.broken:
+        yield Complaint("weights", "", None)
+    if found.not_finite or found.negative or found.vanished:
         yield Complaint("statistics", "", None)
     if found.leaks:
         yield Complaint("inference", "", None)

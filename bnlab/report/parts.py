@@ -10,6 +10,7 @@ import pandas as pd
 from bnlab.report.numbers import layers
 from bnlab.report.numbers.causes import CELL, named, telling
 from bnlab.report.numbers.clues import percent
+from bnlab.report.numbers.replicas import OTHERS
 from bnlab.report.numbers.rows import natural
 from bnlab.report.numbers.tables import ROUNDING, decay_name, number, power, typeset
 from bnlab.report.sheets import groups, point, sheet, signed, value
@@ -107,8 +108,7 @@ def replicas(table: pd.DataFrame) -> dict[str, Any]:
         "decay": table["decay"].map(decay_name),
         "RMSE true": table["rmse_true"].map(value),
         "false, first": table["rmse_false"].map(value),
-        "mean": table["mean"].map(value),
-        "merged": table["merged"].map(value),
+        **{how: table[how].map(value) for how in OTHERS},
         "gap": table["rmse_gap"].map(signed),
         "± se": table["rmse_gap_se"].map(value),
         "apart": table["replicas_apart"].map(_size),

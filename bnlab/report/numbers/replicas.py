@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 
-from bnlab.naming import of_replicas
+from bnlab.naming import SHARED, of_replicas
 from bnlab.report.numbers.rows import CONTROLS, final, natural, ordinary, tidy
 from bnlab.report.numbers.tables import POINT, gaps
 from bnlab.science.replicas import KEPT
 
 OTHERS = {how: of_replicas(how) for how in KEPT if how != "first"}
 """What a checkpoint may keep instead of the first replica's statistics, and how its readings are named."""
-_SHARED = re.compile(r"(?:, )?(?P<replicas>\d+) replicas x (?P<each>\d+)(?P<together>, synchronized)?")
 
 
 def shared(readings: pd.DataFrame, clues: pd.DataFrame) -> pd.DataFrame:
@@ -46,10 +43,10 @@ def shared(readings: pd.DataFrame, clues: pd.DataFrame) -> pd.DataFrame:
 
 def _parted(table: pd.DataFrame) -> pd.DataFrame:
     """Read from a task's name how its trials share a batch."""
-    found = table["task"].str.extract(_SHARED)
+    found = table["task"].str.extract(SHARED)
     replicas = found["replicas"].astype(float).fillna(1).astype(int)
     return table.assign(
-        alike=table["task"].str.replace(_SHARED, "", regex=True),
+        alike=table["task"].str.replace(SHARED, "", regex=True),
         replicas=replicas,
         each=found["each"].astype(float).fillna(table["batch_size"]).astype(int),
         synchronized=found["together"].notna(),
